@@ -1,0 +1,1 @@
+//! osbs.conf instance to cluster: create, watch, demultiplex, cancel.

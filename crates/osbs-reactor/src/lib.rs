@@ -1,0 +1,1 @@
+//! One run of the pipeline: phases, plugin trait, run state, event stream; plugins/ holds one file a plugin.

@@ -1,0 +1,1 @@
+//! Registry client: requests and responses as pure functions beside a thin sender.

@@ -1,0 +1,1 @@
+//! Mounts, overlayfs, namespaces, the OCI runtime, supervised processes: the only crate with unsafe code.
