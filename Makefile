@@ -1,0 +1,40 @@
+# The two commands of the README are `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CACHE ?= $(CURDIR)/.cache
+
+.PHONY: help demo demo-stop test check unit bench tidy clean
+
+help: ## Say what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Set up this machine, build the example images for two platforms, show the result
+	@scripts/setup.sh demo
+	@scripts/demo.sh "$(CACHE)"
+
+demo-stop: ## Stop the registry that the demo started
+	@scripts/registry.sh stop "$(CACHE)/demo/registry"
+
+test: ## Run every test, the real ones included
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+check: ## Formatting, lints and layout only
+	cargo fmt --all --check
+	cargo xtask tidy
+	cargo clippy --workspace --all-targets -- -D warnings
+
+unit: ## The tests that need nothing but Rust
+	OSBS_TEST_SKIP_REAL=1 cargo test --workspace
+
+bench: ## Race the worker's job against buildah, skopeo and gzip
+	@scripts/setup.sh test
+	cargo build --release --package osbs
+	@bench/run.sh "$(CACHE)"
+
+tidy: ## Layout only
+	cargo xtask tidy
+
+clean: demo-stop ## Remove what was built, and the demo's data
+	rm -rf "$(CACHE)" target
