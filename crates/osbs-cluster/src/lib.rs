@@ -1,1 +1,23 @@
 //! The Cluster trait, its contract, its conformance tests, and an in-memory one.
+//!
+//! A cluster is where builds run and are remembered. This crate knows neither SQL nor Kubernetes; it says what every
+//! cluster must do ([`Cluster`]) and checks it ([`conformance`]).
+
+mod build;
+mod cluster;
+pub mod conformance;
+mod error;
+mod memory;
+mod object;
+mod release;
+mod secret_data;
+
+pub use build::{
+    Build, BuildConfig, BuildFilter, BuildPatch, GitSource, Limits, NameRule, NewBuild, Reservation, SecretMount, Slots,
+    StoredEvent, TextMap, WaitFor,
+};
+pub use cluster::{Cluster, EventStream};
+pub use error::{Cause, ClusterError};
+pub use memory::{MemoryCluster, Script};
+pub use release::{is_object_name, merge_build_config, next_release};
+pub use secret_data::SecretData;

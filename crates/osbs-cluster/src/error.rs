@@ -1,0 +1,145 @@
+//! What can go wrong between a caller and a cluster.
+
+use osbs_types::{BuildName, BuildState, ErrorKind, Nvr};
+
+/// Where an error came from below a cluster: SQLite, a file, a server.
+pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// A cluster could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// No such build.
+    #[error("there is no build {build} in namespace {namespace}")]
+    BuildNotFound {
+        /// The namespace asked.
+        namespace: String,
+        /// The name asked for.
+        build: BuildName,
+    },
+    /// No such object of another kind.
+    #[error("there is no {kind} {name} in namespace {namespace}")]
+    NotFound {
+        /// `BuildConfig`, `ConfigMap`, `Secret`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The namespace asked.
+        namespace: String,
+    },
+    /// An object of that name is there already.
+    #[error("a {kind} {name} exists already in namespace {namespace}")]
+    NameTaken {
+        /// `Build`, `ConfigMap`, ...
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The NVR was given to another build before.
+    #[error("{nvr} belongs to build {by} already")]
+    NvrTaken {
+        /// The NVR.
+        nvr: Nvr,
+        /// Its owner.
+        by: BuildName,
+    },
+    /// A BuildConfig is about another repository or branch (`client-and-koji.md` 2.6, step 3).
+    #[error("BuildConfig {name} has label {label}={existing}, the request says {wanted}")]
+    BuildConfigDiffers {
+        /// The BuildConfig.
+        name: String,
+        /// The label.
+        label: String,
+        /// Its value in the cluster.
+        existing: String,
+        /// Its value in the request.
+        wanted: String,
+    },
+    /// The build has ended, so it cannot be changed in that way.
+    #[error("build {build} is {state} already")]
+    Finished {
+        /// The build.
+        build: BuildName,
+        /// Its final state.
+        state: BuildState,
+    },
+    /// A name or value the cluster cannot take.
+    #[error("{what} {value:?} cannot be used: {reason}")]
+    Invalid {
+        /// What it is: `ConfigMap name`, `environment variable`, ...
+        what: &'static str,
+        /// The offending text, shortened.
+        value: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// The cluster's own storage failed: disk full, no permission, a damaged file.
+    #[error("cannot {action} ({place})")]
+    Storage {
+        /// `record the build`, `read the event log`, ...
+        action: &'static str,
+        /// The file or folder.
+        place: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The storage was written by a newer version of this program.
+    #[error("{place} was written by a newer version (schema {found}, this version knows {known})")]
+    NewerSchema {
+        /// The file.
+        place: String,
+        /// Its schema version.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The build's process could not be started.
+    #[error("cannot start {program}")]
+    Launch {
+        /// The program.
+        program: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The cluster did not answer.
+    #[error("cluster at {url} does not answer")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// Something in the cluster is not as this program wrote it.
+    #[error("{what} in {place} makes no sense")]
+    Corrupt {
+        /// What.
+        what: &'static str,
+        /// Where.
+        place: String,
+        /// Why.
+        source: Cause,
+    },
+    /// A broken promise inside this program.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ClusterError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BuildNotFound { .. }
+            | Self::NotFound { .. }
+            | Self::NameTaken { .. }
+            | Self::NvrTaken { .. }
+            | Self::BuildConfigDiffers { .. }
+            | Self::Finished { .. }
+            | Self::Invalid { .. } => ErrorKind::User,
+            Self::Storage { .. } | Self::NewerSchema { .. } | Self::Launch { .. } => ErrorKind::Resource,
+            Self::Unreachable { .. } => ErrorKind::Remote,
+            Self::Corrupt { .. } | Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
