@@ -1,0 +1,192 @@
+//! Which addresses a request may reach, judged after name resolution.
+//!
+//! A build service fetches what strangers name. Without a rule, `http://169.254.169.254/` or a name that resolves to
+//! the cluster's inside would be fetched on their behalf.
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The addresses allowed, from lax to strict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressRule {
+    /// Any: for hosts that the site's configuration names.
+    Any,
+    /// No link-local addresses, where clouds keep their metadata services: for redirects of configured hosts.
+    NoLinkLocal,
+    /// Only public addresses: for URLs out of a repository or a request.
+    PublicOnly,
+}
+
+impl fmt::Display for AddressRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any address",
+            Self::NoLinkLocal => "no link-local addresses",
+            Self::PublicOnly => "public addresses only",
+        })
+    }
+}
+
+impl AddressRule {
+    /// Whether the rule lets a connection to this address happen.
+    pub fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NoLinkLocal => !is_link_local(canonical(address)),
+            Self::PublicOnly => is_public(canonical(address)),
+        }
+    }
+}
+
+/// IPv4 addresses in IPv6 clothes (mapped, compatible, NAT64, 6to4) are judged as what they reach.
+fn canonical(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return v4.into();
+    }
+    let part = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match part {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
+        _ => address,
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        // fd00:ec2::254 is the one metadata address outside fe80::/10.
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    }
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b)))
+        }
+        IpAddr::V6(v6) => {
+            let first = v6.segments()[0];
+            // Global unicast is 2000::/3; of it, 2001:db8::/32 is for documentation.
+            (0x2000..0x4000).contains(&first) && v6.segments()[..2] != [0x2001, 0xdb8]
+        }
+    }
+}
+
+/// The resolver found only addresses that are denied.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{host} is {address}: {rule}")]
+pub(crate) struct Denied {
+    pub host: String,
+    pub address: IpAddr,
+    pub rule: AddressRule,
+}
+
+/// The system's resolver, with the rule applied to what it finds. One denied address denies the name: a name with a
+/// public and an inner address is how a rule is slipped past.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RuledResolver(pub AddressRule);
+
+impl Resolve for RuledResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let rule = self.0;
+        Box::pin(async move {
+            let found = lookup(name.as_str(), 0, rule).await?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+type LookupError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn lookup(host: &str, port: u16, rule: AddressRule) -> Result<Vec<SocketAddr>, LookupError> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    match found.iter().find(|address| !rule.allows(address.ip())) {
+        Some(denied) => Err(Denied { host: host.to_owned(), address: denied.ip(), rule }.into()),
+        None => Ok(found),
+    }
+}
+
+/// Judges a host that no resolver of ours will see: a literal address, or any host behind a proxy. A name that does not
+/// resolve here passes: the proxy may know it, and a direct connection fails anyway.
+pub(crate) async fn check_host(url: &url::Url, rule: AddressRule, behind_proxy: bool) -> Result<(), Denied> {
+    let denied = |host: &str, address| Err(Denied { host: host.to_owned(), address, rule });
+    match url.host() {
+        Some(url::Host::Ipv4(address)) if !rule.allows(address.into()) => denied(&address.to_string(), address.into()),
+        Some(url::Host::Ipv6(address)) if !rule.allows(address.into()) => denied(&address.to_string(), address.into()),
+        Some(url::Host::Domain(name)) if behind_proxy && rule != AddressRule::Any => {
+            match lookup(name, url.port_or_known_default().unwrap_or(443), rule).await {
+                Err(error) => error.downcast::<Denied>().map_or(Ok(()), |denied| Err(*denied)),
+                Ok(_) => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_rule(address: &str, link_local_allowed: bool, public: bool) {
+        let ip: IpAddr = address.parse().expect("an address");
+        assert!(AddressRule::Any.allows(ip));
+        assert_eq!(AddressRule::NoLinkLocal.allows(ip), link_local_allowed, "{address}");
+        assert_eq!(AddressRule::PublicOnly.allows(ip), public, "{address}");
+    }
+
+    #[test]
+    fn ranges() {
+        check_rule("169.254.169.254", false, false);
+        check_rule("::ffff:169.254.169.254", false, false);
+        check_rule("64:ff9b::a9fe:a9fe", false, false);
+        check_rule("2002:a9fe:a9fe::1", false, false);
+        check_rule("::169.254.169.254", false, false);
+        check_rule("fe80::1", false, false);
+        check_rule("fd00:ec2::254", false, false);
+        for inner in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "0.0.0.0",
+            "100.64.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.0.1",
+            "::1",
+            "::",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "2001:db8::1",
+        ] {
+            check_rule(inner, true, false);
+        }
+        for outer in ["8.8.8.8", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
+            check_rule(outer, true, true);
+        }
+    }
+}
