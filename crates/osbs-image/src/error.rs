@@ -1,0 +1,115 @@
+//! What can go wrong with the store. Layers and archives have their own enums beside their code.
+
+use osbs_types::{Digest, ErrorKind};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An operation on the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system said no.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// Verb and object, for example "write blob".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder was written by another version of this program.
+    #[error("{} has store layout version {found:?}, this program knows version {known} only: use another folder or remove that one", path.display())]
+    Version {
+        /// The store.
+        path: PathBuf,
+        /// Content of its version file.
+        found: String,
+        /// Our version.
+        known: u32,
+    },
+    /// The bytes are not what the digest promises.
+    #[error("wrong content: expected {expected} ({expected_size:?} bytes), got {actual} ({actual_size} bytes)")]
+    WrongContent {
+        /// What was promised.
+        expected: Digest,
+        /// The size that was promised, if any was.
+        expected_size: Option<u64>,
+        /// What came.
+        actual: Digest,
+        /// How much came.
+        actual_size: u64,
+    },
+    /// The blob is not in the store.
+    #[error("blob {digest} is not in the store")]
+    Missing {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A document is larger than allowed.
+    #[error("{digest} has {size} bytes, more than the {limit} allowed for such a document")]
+    TooLarge {
+        /// Its digest.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A manifest, index, config or record cannot be understood.
+    #[error("{what} {name} is not valid")]
+    Document {
+        /// For example "manifest".
+        what: &'static str,
+        /// Digest or file name.
+        name: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A manifest, index or config is well-formed but contradicts itself or is of an unknown kind.
+    #[error("{what} {name}: {reason}")]
+    Inconsistent {
+        /// For example "manifest".
+        what: &'static str,
+        /// Digest or file name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Garbage collection met a lease.
+    #[error("the store is in use by {}", owners.join(", "))]
+    InUse {
+        /// Owners of the leases.
+        owners: Vec<String>,
+    },
+    /// No such reference.
+    #[error("{name:?} is not in the store")]
+    NoRef {
+        /// The name.
+        name: String,
+    },
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl StoreError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Version { .. } | Self::InUse { .. } => ErrorKind::Resource,
+            Self::WrongContent { .. } => ErrorKind::Remote,
+            Self::Missing { .. } => ErrorKind::Internal,
+            Self::TooLarge { .. } | Self::Document { .. } | Self::Inconsistent { .. } | Self::NoRef { .. } => {
+                ErrorKind::User
+            }
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong while a layer is written or unpacked.
+
+use crate::error::StoreError;
+use osbs_types::{Digest, ErrorKind};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A layer could not be written, or an archive could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The store failed.
+    #[error("the image store failed")]
+    Store(#[from] StoreError),
+    /// A file of the tree.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// A verb.
+        action: &'static str,
+        /// Path within the tree.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The compressed stream cannot be read.
+    #[error("{what} cannot be read")]
+    Read {
+        /// Layer digest or archive name.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The tar cannot be understood.
+    #[error("{what} is not a valid tar archive")]
+    Tar {
+        /// Layer digest or archive name.
+        what: String,
+        /// Why.
+        #[source]
+        source: tar_core::parse::ParseError,
+    },
+    /// An entry of the archive is refused.
+    #[error("{what}: entry {}: {reason}", entry.display())]
+    Entry {
+        /// Layer digest or archive name.
+        what: String,
+        /// Name of the entry.
+        entry: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The uncompressed bytes are not what the config promises.
+    #[error("layer {layer} unpacks to {actual}, but the config promises {expected}")]
+    WrongDiffId {
+        /// Digest of the blob.
+        layer: Digest,
+        /// From the config.
+        expected: Digest,
+        /// From the bytes.
+        actual: Digest,
+    },
+    /// A limit was passed.
+    #[error("{what} is refused: more than {limit} {unit}")]
+    Limit {
+        /// Layer digest or archive name.
+        what: String,
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// The tree changed while it was read.
+    #[error("{} changed while it was being read", path.display())]
+    Changed {
+        /// Path within the tree.
+        path: PathBuf,
+    },
+    /// The receiver of the compressed bytes failed.
+    #[error("the layer could not be handed on while it was being made")]
+    Sink {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The compressor refused to work.
+    #[error("the compressor failed: {reason}")]
+    Compressor {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl LayerError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(e) => e.kind(),
+            Self::File { .. } => ErrorKind::Resource,
+            Self::Read { source, .. } => match source.get_ref().and_then(|e| e.downcast_ref::<StoreError>()) {
+                Some(e) => e.kind(),
+                None => ErrorKind::User,
+            },
+            Self::Tar { .. } | Self::Entry { .. } | Self::WrongDiffId { .. } | Self::Changed { .. } => ErrorKind::User,
+            Self::Limit { .. } => ErrorKind::Policy,
+            Self::Sink { .. } => ErrorKind::Remote,
+            Self::Compressor { .. } => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    pub(crate) fn file(action: &'static str, path: impl AsRef<OsStr>) -> impl FnOnce(io::Error) -> Self {
+        let path = Path::new(path.as_ref()).to_owned();
+        move |source| Self::File { action, path, source }
+    }
+}
