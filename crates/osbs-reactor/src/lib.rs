@@ -1,1 +1,26 @@
 //! One run of the pipeline: phases, plugin trait, run state, event stream; plugins/ holds one file a plugin.
+//!
+//! Start reading at [`Reactor::run`]; [`plugins`] tells how a plugin is written. This crate reads no environment, prints
+//! nothing and knows neither SQL nor Kubernetes: what it needs comes in by [`Services`].
+
+pub mod build_json;
+pub mod disk;
+mod engine;
+pub mod events;
+mod plugin;
+pub mod plugins;
+mod run;
+mod services;
+mod source;
+
+pub use engine::{Reactor, RunReport};
+pub use plugin::{
+    BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
+    PluginResult, PluginType, PluginTypes,
+};
+pub use run::{
+    ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,
+    is_custom_base_image,
+};
+pub use services::Services;
+pub use source::SourceTree;

@@ -1,0 +1,40 @@
+//! The plugins, one file each, named as in plugin lists.
+//!
+//! # Writing a plugin
+//!
+//! ```ignore
+//! pub fn plugin() -> PluginType {
+//!     PluginType::new("tag_by_labels", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<TagByLabels>()?)))
+//!         .accepts(&["unique_tag_only"])
+//! }
+//!
+//! #[derive(Deserialize, Default)]
+//! #[serde(default)]
+//! struct TagByLabels { unique_tag_only: bool }
+//!
+//! #[async_trait]
+//! impl Plugin for TagByLabels {
+//!     async fn run(&mut self, run: &mut Run) -> PluginResult {
+//!         run.log().info("...");                                   // atomic_reactor.plugins.tag_by_labels
+//!         let id = run.blocking(|cancel| slow_and_sync(cancel)).await?;   // the engine waits for this before exit plugins
+//!         run.tags.add(TagClass::Unique, name);                    // state for other plugins: typed fields of Run
+//!         Ok(Done::Value(json!([...])))                            // result; Done::Skipped("why"); builders: Done::Built(..)
+//!     }
+//! }
+//! ```
+//!
+//! * Configuration is `run.config`, arguments are only the fallback for it. The outside world is `run.services`.
+//! * Errors: an enum of the plugin that implements [`crate::Classified`], or `PluginError::user("...")` and its siblings for
+//!   a one-off. `?` works on both and on the errors of the other crates.
+//! * Cancellation: the future is dropped at its next `await`; blocking work gets a token and must look at it. Never catch
+//!   a cancellation.
+//! * Files of the repository are hostile: open them beneath `source.root()` only (`osbs_sandbox::rooted`).
+//! * Add `mod NAME;` and `NAME::plugin()` below.
+
+use crate::plugin::{PluginType, PluginTypes};
+
+/// Every plugin there is.
+pub fn all() -> PluginTypes {
+    let types: Vec<PluginType> = vec![];
+    PluginTypes::new(types)
+}

@@ -1,0 +1,24 @@
+//! What a run needs from outside, handed in by whoever starts it.
+//!
+//! Everything is a trait object or a cheap clone, so that a test can put anything in its place. Nothing here reads the
+//! environment or the home folder.
+
+use crate::events::{Clock, EventSink};
+use osbs_cluster::Cluster;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The world outside a run. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// The cluster this build runs on.
+    pub cluster: Arc<dyn Cluster>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// A folder on a large disk; every run makes its source work folder in it and removes it.
+    pub work_root: PathBuf,
+    /// The file system that the disk watcher samples, `/` in OSBS.
+    pub watched_disk: PathBuf,
+}
