@@ -12,6 +12,7 @@ const RANKS: &[(&str, u8)] = &[
     ("osbs-dockerfile", 1),
     ("osbs-http", 1),
     ("osbs-image", 1),
+    ("osbs-rpm", 1),
     ("osbs-sandbox", 1),
     ("osbs-arrangement", 2),
     ("osbs-builder", 2),

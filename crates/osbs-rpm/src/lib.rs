@@ -1,0 +1,14 @@
+//! RPM packages of an image: the line format of OSBS's query (`reactor.md` 3.4.1), and the image's database read from
+//! outside (6.1, O9).
+//!
+//! Every byte of a database comes from an image and is hostile: nothing here follows a path, allocates by a number found
+//! in the data, or runs a program.
+
+mod database;
+mod header;
+mod package;
+mod signature;
+
+pub use database::{DATABASE_FOLDERS, DatabaseError, read_database};
+pub use header::HeaderError;
+pub use package::{Package, QUERY_FORMAT, parse_query_output};
