@@ -114,7 +114,7 @@ impl Reactor {
             stop_here(run)?;
             self.one(run, phase, plugin).await?;
         }
-        stop_here(run)
+        Ok(())
     }
 
     async fn exit_phase(&self, run: &mut Run, list: ResolvedList) -> Vec<Failure> {
@@ -177,7 +177,7 @@ impl Reactor {
             let plugin = Resolved { entry, kind, tolerated: false };
             if let Some(result) = self.builder(run, &plugin).await? {
                 run.build_result = Some(result);
-                return stop_here(run);
+                return Ok(());
             }
         }
         let failure = Failure::message(ErrorKind::User, "no appropriate build step").in_step("BuildStepPlugin");
@@ -298,6 +298,9 @@ fn stop_here(run: &Run) -> Result<(), Failure> {
 
 async fn fetch_source(run: &mut Run) -> Result<(), Failure> {
     stop_here(run)?;
+    if run.source_tree.is_some() {
+        return Ok(());
+    }
     let cancel = run.cancel.clone();
     let fetched = tokio::select! {
         () = cancel.cancelled() => return Err(cancelled()),

@@ -4,6 +4,7 @@
 //! nothing and knows neither SQL nor Kubernetes: what it needs comes in by [`Services`].
 
 pub mod build_json;
+mod classified;
 pub mod disk;
 mod engine;
 pub mod events;
@@ -20,7 +21,6 @@ pub use plugin::{
 };
 pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,
-    is_custom_base_image,
 };
 pub use services::Services;
-pub use source::SourceTree;
+pub use source::{GitPolicy, SourceTree};

@@ -8,6 +8,7 @@ use crate::plugin::{BuildResult, BuiltImageId, PluginError};
 use crate::services::Services;
 use crate::source::SourceTree;
 use osbs_cluster::Build;
+use osbs_dockerfile::{Dockerfile, LabelMap};
 use osbs_types::{Digest, Failure, Phase, Platform, PullSpec, Timestamp};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,6 +146,35 @@ impl Run {
         self.source_tree.as_ref().ok_or_else(|| PluginError::internal("the source was never checked out"))
     }
 
+    /// The Dockerfile as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read or parsed.
+    pub fn dockerfile(&self) -> Result<Dockerfile, PluginError> {
+        self.source()?.dockerfile()
+    }
+
+    /// Replaces the Dockerfile. The first to change it leaves what was committed in [`Run::original_dockerfile`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_dockerfile(&mut self, dockerfile: &Dockerfile) -> Result<(), PluginError> {
+        if self.original_dockerfile.is_none() {
+            self.original_dockerfile = Some(self.dockerfile()?.text().to_owned());
+        }
+        self.source()?.write_dockerfile(dockerfile)
+    }
+
+    /// Labels of the final stage with the parent's environment (`reactor.md` 1.12); without it where the parent was not
+    /// inspected.
+    ///
+    /// # Errors
+    /// The Dockerfile cannot be read, or a value not be expanded.
+    pub fn dockerfile_labels(&self) -> Result<LabelMap, PluginError> {
+        let env = self.parents.base_inspect.as_ref().map_or(&[][..], |inspect| &inspect.env);
+        Ok(self.dockerfile()?.labels(env)?)
+    }
+
     /// A folder for temporary files that is removed with the run.
     ///
     /// # Errors
@@ -223,11 +253,6 @@ pub struct Parents {
     pub base_inspect: Option<ParentInspect>,
 }
 
-/// The custom base image names: `koji/image-build`, `koji/image-build:my.conf`.
-pub fn is_custom_base_image(name: &str) -> bool {
-    name == "koji/image-build" || name.starts_with("koji/image-build:")
-}
-
 impl Parents {
     /// The base image is `scratch`.
     pub fn base_is_scratch(&self) -> bool {
@@ -236,7 +261,7 @@ impl Parents {
 
     /// The base image is made by `add_filesystem`.
     pub fn base_is_custom(&self) -> bool {
-        self.original_base_image.as_deref().is_some_and(is_custom_base_image)
+        self.original_base_image.as_deref().is_some_and(osbs_dockerfile::is_custom_base_image)
     }
 }
 

@@ -4,7 +4,9 @@
 //! environment or the home folder.
 
 use crate::events::{Clock, EventSink};
+use crate::source::GitPolicy;
 use osbs_cluster::Cluster;
+use osbs_image::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +21,12 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// A folder on a large disk; every run makes its source work folder in it and removes it.
     pub work_root: PathBuf,
+    /// Images of this machine.
+    pub store: Store,
+    /// `PATH` for programs a run starts; they get nothing else of the caller's environment.
+    pub program_path: String,
+    /// How patiently git is asked.
+    pub git: GitPolicy,
     /// The file system that the disk watcher samples, `/` in OSBS.
     pub watched_disk: PathBuf,
 }

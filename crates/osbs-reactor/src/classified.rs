@@ -1,0 +1,49 @@
+//! Errors of the crates below, made usable with `?` in plugins.
+
+use crate::plugin::{Classified, classify};
+use osbs_dockerfile::label_rules::LabelRulesError;
+use osbs_dockerfile::{DockerfileError, EditError};
+use osbs_types::{ErrorKind, Position};
+
+classify!(
+    osbs_cluster::ClusterError,
+    osbs_image::ArchiveError,
+    osbs_image::LayerError,
+    osbs_image::StoreError,
+    osbs_sandbox::MountError,
+    osbs_sandbox::RuntimeError,
+    osbs_sandbox::rooted::RootedError,
+);
+
+impl Classified for LabelRulesError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Policy
+    }
+}
+
+impl Classified for DockerfileError {
+    fn kind(&self) -> ErrorKind {
+        DockerfileError::kind(self)
+    }
+
+    fn position(&self) -> Option<Position> {
+        Some(self.position.clone())
+    }
+
+    fn hint(&self) -> Option<String> {
+        DockerfileError::hint(self)
+    }
+}
+
+impl Classified for EditError {
+    fn kind(&self) -> ErrorKind {
+        EditError::kind(self)
+    }
+
+    fn position(&self) -> Option<Position> {
+        match self {
+            Self::Dockerfile(error) => Some(error.position.clone()),
+            _ => None,
+        }
+    }
+}
