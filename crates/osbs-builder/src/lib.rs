@@ -1,1 +1,21 @@
 //! Dockerfile to image: stages, instructions, one layer out.
+//!
+//! Synchronous; knows no registry, no Koji, no cluster and no terminal: images come through [`ParentImages`], output goes
+//! to a [`BuildObserver`]. Start reading at [`build`]: the stages that the target needs are planned, each is carried out
+//! in an overlay over its parent's unpacked layers, and what the target stage's chain changed is streamed into exactly
+//! one new layer. Every path that a Dockerfile, a context or an image chose is resolved inside its root.
+
+mod build;
+mod disk;
+mod error;
+mod file_copy;
+mod file_mode;
+mod plan;
+mod request;
+mod tree_copy;
+
+pub use build::build;
+pub use error::{BuildError, FileError, InstructionError, PlanError};
+pub use osbs_image::ImageFormat;
+pub use plan::required_parents;
+pub use request::{BuildObserver, BuildRequest, BuiltImage, Fetcher, Limits, ParentImages, RunNetwork};

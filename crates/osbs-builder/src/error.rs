@@ -1,0 +1,430 @@
+//! What can go wrong while a Dockerfile becomes an image: where, whose fault, what next. Texts end up on one screen.
+
+use osbs_image::{LayerError, StoreError};
+use osbs_sandbox::{ForeignError, MountError, RuntimeError};
+use osbs_types::{ErrorKind, Failure, Position};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+/// A build failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// One instruction of the Dockerfile failed or makes no sense.
+    #[error("{position}: {text}")]
+    Instruction {
+        /// Where it stands.
+        position: Position,
+        /// The instruction as written, shortened to one line.
+        text: String,
+        /// What happened.
+        #[source]
+        source: Box<InstructionError>,
+    },
+    /// The Dockerfile as a whole cannot be built with this request.
+    #[error("the Dockerfile cannot be built as asked")]
+    Plan(#[source] PlanError),
+    /// An image named in FROM, COPY --from or RUN --mount could not be had. Implementers of
+    /// [`ParentImages`](crate::ParentImages) return this.
+    #[error("image {name} is not available")]
+    Parent {
+        /// The name as written.
+        name: String,
+        /// Why; its kind decides.
+        #[source]
+        source: Failure,
+    },
+    /// A layer of the parent could not be unpacked, or the new layer not be written.
+    #[error("cannot {action}")]
+    Layer {
+        /// `unpack the parent image` or `write the layer`.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// The image store refused.
+    #[error("cannot record the image in the store")]
+    Store(#[source] StoreError),
+    /// The root file system of a stage could not be put together.
+    #[error("cannot mount the root file system of {stage}")]
+    Mount {
+        /// `stage 0 (name)`.
+        stage: String,
+        /// Why.
+        #[source]
+        source: MountError,
+    },
+    /// The image's programs cannot be run here.
+    #[error("this machine cannot run RUN instructions for {architecture}")]
+    Foreign {
+        /// GOARCH.
+        architecture: String,
+        /// What is missing.
+        #[source]
+        source: ForeignError,
+    },
+    /// A file of the work folder.
+    #[error(transparent)]
+    File(FileError),
+    /// Something that cannot be.
+    #[error("internal mistake: {0}")]
+    Internal(&'static str),
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Why the Dockerfile as a whole cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No FROM at all.
+    #[error("there is no FROM instruction")]
+    NoFrom,
+    /// The target stage does not exist.
+    #[error("there is no stage {target:?}{}", did_you_mean(.nearest.as_deref()))]
+    NoSuchTarget {
+        /// What was asked for.
+        target: String,
+        /// A stage with a similar name.
+        nearest: Option<String>,
+    },
+    /// A build argument's default before FROM cannot be expanded.
+    #[error("{position}: cannot expand {text:?}")]
+    Expansion {
+        /// Where.
+        position: Position,
+        /// The word.
+        text: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// FROM is empty after expansion.
+    #[error("{position}: FROM names no image once variables are expanded: {text:?}")]
+    EmptyFrom {
+        /// Where.
+        position: Position,
+        /// As written.
+        text: String,
+    },
+    /// `FROM --platform` wants something the request does not.
+    #[error("{position}: --platform={platform} is not a platform")]
+    Platform {
+        /// Where.
+        position: Position,
+        /// As expanded.
+        platform: String,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Why one instruction failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstructionError {
+    /// A command of RUN ended badly.
+    #[error("{}", command_failed(*.exit_code, *.signal))]
+    Command {
+        /// Exit code; 128 + N when the shell or the runtime reported a signal so.
+        exit_code: i32,
+        /// The signal, if one ended the container's first process.
+        signal: Option<i32>,
+        /// The end of its output, without secrets.
+        last_lines: Vec<String>,
+        /// Disk full and the like, as seen afterwards.
+        hint: Option<String>,
+    },
+    /// The runtime could not start or end the container.
+    #[error("cannot run the command")]
+    Runtime(#[source] RuntimeError),
+    /// A COPY or ADD source does not exist.
+    #[error("{source_path:?} is not in {place}{}", .hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default())]
+    NoSource {
+        /// As written, expanded.
+        source_path: String,
+        /// `the build context`, `stage x`, `image y`.
+        place: String,
+        /// `.dockerignore excludes it`, `paths start at the context's root`.
+        hint: Option<String>,
+    },
+    /// Several sources want a directory as destination.
+    #[error("with more than one source the destination {destination:?} must end in a slash")]
+    DestinationNotDirectory {
+        /// As expanded.
+        destination: String,
+    },
+    /// A variable expression is wrong.
+    #[error("cannot expand {text:?}")]
+    Expansion {
+        /// The word.
+        text: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A value (flag, port, signal, duration) makes no sense.
+    #[error("{what} {value:?} is not valid: {expected}")]
+    BadValue {
+        /// What it should be: `--chmod`.
+        what: &'static str,
+        /// What it is.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A user or group is not in the image.
+    #[error("there is no {what} {name:?} in {file} of the image")]
+    NoSuchAccount {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// `/etc/passwd` or `/etc/group`.
+        file: &'static str,
+    },
+    /// A stage named in --from or from= does not exist before this instruction.
+    #[error("--from={name} is this stage itself or a later one")]
+    LaterStage {
+        /// The name.
+        name: String,
+    },
+    /// A secret was not given with the request.
+    #[error("the secret {id:?} is required and was not given")]
+    NoSecret {
+        /// Its id.
+        id: String,
+    },
+    /// Not done by this builder.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// What.
+        what: String,
+        /// What to do instead.
+        instead: Option<String>,
+    },
+    /// A download failed.
+    #[error("cannot download {url}")]
+    Fetch {
+        /// Without credentials.
+        url: String,
+        /// Why; its kind decides.
+        #[source]
+        source: Failure,
+    },
+    /// A limit of the request was reached.
+    #[error("{what} is larger than the limit of {limit}")]
+    Limit {
+        /// `the build context`.
+        what: String,
+        /// In its unit.
+        limit: String,
+    },
+    /// An archive to be unpacked is broken or hostile.
+    #[error("cannot unpack {archive:?}")]
+    Archive {
+        /// Path in the context.
+        archive: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something outside the instruction: parent image, mount, cancel.
+    #[error(transparent)]
+    Build(Box<BuildError>),
+}
+
+fn command_failed(exit_code: i32, signal: Option<i32>) -> String {
+    match signal {
+        Some(9) => "the command was killed (signal 9); often the machine or the limit ran out of memory".to_owned(),
+        Some(signal) => format!("the command was ended by signal {signal}"),
+        None => format!("the command ended with exit code {exit_code}"),
+    }
+}
+
+/// A file operation failed.
+#[derive(Debug)]
+pub struct FileError {
+    /// The verb: `create`, `read`, `copy`.
+    pub action: &'static str,
+    /// The file: in the image when it starts with a slash, else in the context or the work folder.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+    /// The file system that is full, when that is why.
+    pub full: Option<String>,
+}
+
+impl FileError {
+    pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self { action, path: path.into(), source: source.into(), full: None }
+    }
+
+    /// Names the file system if this is about space; `folder` is one that lies on it.
+    pub(crate) fn located(mut self, folder: &Path) -> Self {
+        if is_full(&self.source) {
+            self.full = Some(crate::disk::describe(folder));
+        }
+        self
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(full) = &self.full {
+            write!(f, "disk full: {full}; ")?;
+        }
+        write!(f, "cannot {} {}", self.action, self.path.display())
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// ENOSPC or EDQUOT.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// ENOSPC anywhere in the chain of causes.
+fn chain_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if error.downcast_ref::<io::Error>().is_some_and(is_full) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
+}
+
+impl FileError {
+    fn kind(&self) -> ErrorKind {
+        use io::ErrorKind as K;
+        match self.source.kind() {
+            K::StorageFull | K::QuotaExceeded | K::OutOfMemory | K::ReadOnlyFilesystem => ErrorKind::Resource,
+            K::PermissionDenied if self.path.is_relative() => ErrorKind::User,
+            K::PermissionDenied => ErrorKind::Resource,
+            _ => ErrorKind::User,
+        }
+    }
+}
+
+impl PlanError {
+    /// Whose fault.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::User
+    }
+}
+
+impl InstructionError {
+    /// Whose fault.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Command { hint: Some(hint), .. } if hint.starts_with("disk full") => ErrorKind::Resource,
+            Self::Runtime(error) => error.kind(),
+            Self::Fetch { source, .. } => source.kind,
+            Self::File(error) => error.kind(),
+            Self::Archive { source, .. } if chain_is_full(&**source) => ErrorKind::Resource,
+            Self::Build(error) => error.kind(),
+            _ => ErrorKind::User,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Command { hint, last_lines, .. } => {
+                let mut text = hint.clone().unwrap_or_default();
+                if !last_lines.is_empty() {
+                    let _ = write!(text, "{}its last lines were:", if text.is_empty() { "" } else { "\n" });
+                    last_lines.iter().for_each(|line| {
+                        let _ = write!(text, "\n  {line}");
+                    });
+                }
+                (!text.is_empty()).then_some(text)
+            }
+            Self::Unsupported { instead, .. } => instead.clone(),
+            Self::NoSecret { id } => Some(format!("give it with the request, or write required=false for {id:?}")),
+            Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
+            Self::Build(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl BuildError {
+    /// Whose fault.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Instruction { source, .. } => source.kind(),
+            Self::Plan(error) => error.kind(),
+            Self::Parent { source, .. } => source.kind,
+            Self::Layer { source, .. } if chain_is_full(source) => ErrorKind::Resource,
+            Self::Layer { source, .. } => source.kind(),
+            Self::Store(source) if chain_is_full(source) => ErrorKind::Resource,
+            Self::Store(source) => source.kind(),
+            Self::Mount { source, .. } => source.kind(),
+            Self::Foreign { source, .. } => source.kind(),
+            Self::File(error) if error.kind() == ErrorKind::User => ErrorKind::Internal,
+            Self::File(error) => error.kind(),
+            Self::Internal(_) => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// What to do next, when more is known than the kind's advice; may have several lines.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Instruction { source, .. } => source.hint(),
+            Self::Parent { source, .. } => source.hint.clone(),
+            Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
+            _ => None,
+        }
+    }
+
+    /// The place in the Dockerfile.
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Self::Instruction { position, .. }
+            | Self::Plan(
+                PlanError::Expansion { position, .. }
+                | PlanError::EmptyFrom { position, .. }
+                | PlanError::Platform { position, .. },
+            ) => Some(position),
+            _ => None,
+        }
+    }
+
+    /// As it is stored with a build.
+    pub fn to_failure(&self) -> Failure {
+        let mut failure = Failure::new(self.kind(), self);
+        if let Self::Instruction { position, text, .. } = self {
+            // The position stands in its own field; not twice on the screen.
+            failure.message.clone_from(text);
+            failure.position = Some(position.clone());
+        }
+        failure.hint = self.hint();
+        failure
+    }
+}
+
+/// An error inside an instruction that is not the instruction's fault keeps its kind.
+impl From<BuildError> for InstructionError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+impl From<FileError> for BuildError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}

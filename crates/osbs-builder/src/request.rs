@@ -1,0 +1,173 @@
+//! What a build is asked for and what it gives: the types a caller meets.
+
+use crate::error::BuildError;
+use osbs_dockerfile::Dockerfile;
+use osbs_image::{BlobSink, Compression, ImageFormat, LayerTap, Store, StoredImage, WrittenLayer};
+use osbs_sandbox::Runtime;
+use osbs_types::{Architecture, Failure};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where images named in a Dockerfile come from. Implemented over a registry, an OCI folder, or ids that a plugin fixed.
+pub trait ParentImages: Sync {
+    /// The image for a name as it stands in FROM, COPY --from or RUN --mount from, with all its blobs in the store.
+    ///
+    /// # Errors
+    /// [`BuildError::Parent`], with the kind that says whose fault.
+    fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError>;
+}
+
+/// Downloads for `ADD URL`. Absent: such an ADD is refused.
+pub trait Fetcher: Sync {
+    /// Writes the body to `into`; gives its modification time if the server told one. Must obey the address deny list.
+    ///
+    /// # Errors
+    /// Whatever happened, after retries.
+    fn fetch(&self, url: &str, into: &mut dyn Write) -> Result<Option<i64>, Failure>;
+}
+
+/// What a RUN gets of the network when it does not say so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunNetwork {
+    /// The machine's.
+    #[default]
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// Bounds on what a repository may make the builder do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that one ADD archive may unpack to.
+    pub archive_bytes: u64,
+    /// Entries that one COPY or ADD may make.
+    pub files: u64,
+    /// Depth of directories that are walked.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { archive_bytes: 64 << 30, files: 20_000_000, depth: 2_000 }
+    }
+}
+
+/// One image to build.
+pub struct BuildRequest<'a> {
+    /// Parsed; its file name is what messages show.
+    pub dockerfile: &'a Dockerfile,
+    /// The build context. Read in place, never copied.
+    pub context: &'a Path,
+    /// Text of the ignore file; `None`: `.dockerignore` of the context, if there.
+    pub ignore: Option<String>,
+    /// Where named images come from.
+    pub parents: &'a dyn ParentImages,
+    /// For `ADD URL`.
+    pub fetcher: Option<&'a dyn Fetcher>,
+    /// What the image is for.
+    pub architecture: Architecture,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// The stage to build: name or index; `None`: the last.
+    pub target: Option<String>,
+    /// Set after the Dockerfile's own labels.
+    pub labels: Vec<(String, String)>,
+    /// Media types.
+    pub format: ImageFormat,
+    /// Of the new layer.
+    pub compression: Compression,
+    /// Seconds since the epoch; also `created` of the config. Times later than it become it.
+    pub clamp_mtime: Option<i64>,
+    /// An empty or absent folder, on a file system that can be an overlay's upper. Empty again afterwards.
+    pub work_dir: &'a Path,
+    /// Where parents are unpacked and the image is put.
+    pub store: &'a Store,
+    /// Runs the containers. `None`: a RUN is an error.
+    pub runtime: Option<&'a Runtime>,
+    /// Cgroup of the containers.
+    pub cgroup: Option<String>,
+    /// Network of RUN without `--network`.
+    pub network: RunNetwork,
+    /// `RUN --mount=type=secret`: id to file.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// `RUN --mount=type=cache` keeps its folders here; `None`: they live as long as the build.
+    pub cache_dir: Option<PathBuf>,
+    /// Sees the compressed layer while it is made.
+    pub sink: Option<Box<dyn BlobSink>>,
+    /// See the uncompressed layer while it is made.
+    pub taps: Vec<Box<dyn LayerTap>>,
+    /// Also takes the checksum of the uncompressed docker-archive while the layer is made
+    /// ([`osbs_image::ArchiveDigest`]), so that writing the archive need not inflate anything.
+    pub prepare_archive: bool,
+    /// Bounds.
+    pub limits: Limits,
+    /// For copying and compressing; 0: as many as the machine has.
+    pub threads: usize,
+}
+
+impl<'a> BuildRequest<'a> {
+    /// With defaults for all that is optional.
+    pub fn new(
+        dockerfile: &'a Dockerfile,
+        context: &'a Path,
+        parents: &'a dyn ParentImages,
+        architecture: Architecture,
+        work_dir: &'a Path,
+        store: &'a Store,
+    ) -> Self {
+        Self {
+            dockerfile,
+            context,
+            ignore: None,
+            parents,
+            fetcher: None,
+            architecture,
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: Vec::new(),
+            format: ImageFormat::default(),
+            compression: Compression::default(),
+            clamp_mtime: None,
+            work_dir,
+            store,
+            runtime: None,
+            cgroup: None,
+            network: RunNetwork::default(),
+            secrets: BTreeMap::new(),
+            cache_dir: None,
+            sink: None,
+            taps: Vec::new(),
+            prepare_archive: false,
+            limits: Limits::default(),
+            threads: 0,
+        }
+    }
+}
+
+/// Learns what a build does, while it does it. Called from the thread that builds, except `progress`.
+pub trait BuildObserver: Send + Sync {
+    /// An instruction starts. `stage` counts the stages that are built, `index` and `total` the instructions of all of
+    /// them, from 1. `text` is the instruction as written.
+    fn step(&self, stage: usize, index: usize, total: usize, text: &str);
+    /// A line of a command's output, without its newline; any bytes.
+    fn line(&self, line: &[u8]);
+    /// Bytes done of something long: `unpack`, `layer`. `total` is 0 while unknown. From any thread.
+    fn progress(&self, what: &'static str, done: u64, total: u64);
+}
+
+/// The result.
+#[derive(Debug)]
+pub struct BuiltImage {
+    /// Config and manifest are in the store too. The caller sets a reference before its lease ends.
+    pub image: StoredImage,
+    /// The one layer over the parent's.
+    pub new_layer: WrittenLayer,
+    /// `None` for `FROM scratch`.
+    pub parent: Option<StoredImage>,
+    /// Name of the parent as FROM had it, expanded.
+    pub parent_name: Option<String>,
+    /// Where the time went, in order: name and seconds.
+    pub timings: Vec<(&'static str, f64)>,
+}

@@ -1,0 +1,592 @@
+//! Copies trees of files between folders that are open already: no path is walked from a root for each file, no link is
+//! followed, and several threads take a folder each.
+//!
+//! It knows nothing of instructions: sources and destinations have been resolved inside their roots by the caller. What
+//! goes into an empty folder of an overlay can be put off ([`TreeCopy::postponed`]): written straight into the upper
+//! folder while the overlay is not mounted it takes half the time.
+
+use crate::error::FileError;
+use crate::file_copy::{Attributes, copy_node, open_file_kind};
+use crate::file_mode::ModeChange;
+use osbs_sandbox::rooted::Owner;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, mkdirat, openat, openat2};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// So many files go through the mounted overlay before the rest is put off.
+const WORTH_POSTPONING: u64 = 256;
+
+/// Folders that are open; the engine never opens others.
+pub(crate) const OPEN_DIR: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What a filter says about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Copy it.
+    Take,
+    /// Leave it out, with everything below.
+    Skip,
+    /// Leave the folder itself out, but something below it may be wanted.
+    Descend,
+}
+
+/// Decides by path below the source's root (bytes, no leading slash) and whether it is a folder.
+pub(crate) type Filter<'a> = dyn Fn(&[u8], bool) -> Verdict + Sync + 'a;
+
+/// How things are copied.
+pub(crate) struct Rules<'a> {
+    /// New owner; `None`: as in the source.
+    pub owner: Option<Owner>,
+    /// `--chmod`.
+    pub mode: Option<ModeChange>,
+    /// What is left out; `None`: nothing.
+    pub filter: Option<&'a Filter<'a>>,
+    /// Bounds.
+    pub max_files: u64,
+    /// Bounds.
+    pub max_depth: usize,
+    /// Threads to use.
+    pub threads: usize,
+    /// Write-through instead of postponing.
+    pub may_postpone: bool,
+}
+
+/// The copy of a file with several names.
+struct FirstName {
+    folder: LinkFolder,
+    name: CString,
+    /// Names of it that may still come.
+    remaining: u64,
+}
+
+enum LinkFolder {
+    Open(Arc<Folder>),
+    /// While an overlay is about to be unmounted: below the image's root.
+    Closed(PathBuf),
+    Reopened(Arc<OwnedFd>),
+}
+
+/// A subtree that has not been copied yet because its destination is an empty folder of a mounted overlay.
+pub(crate) struct Postponed {
+    /// The folder to read.
+    source: OwnedFd,
+    /// Its path for the filter and messages.
+    rel: Vec<u8>,
+    /// Where, from the root of the image, without links.
+    pub destination: PathBuf,
+    /// The folder's own attributes are to be set when it is done.
+    attributes: Option<Stat>,
+    depth: usize,
+}
+
+/// Why copying stopped.
+#[derive(Debug)]
+pub(crate) enum CopyStop {
+    Failed(FileError),
+    TooMany { what: &'static str, limit: String },
+    Reserved { path: PathBuf },
+    Cancelled,
+}
+
+impl From<FileError> for CopyStop {
+    fn from(error: FileError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One COPY or ADD: shared by its threads.
+pub(crate) struct TreeCopy<'a> {
+    pub rules: &'a Rules<'a>,
+    /// Where the image's root is mounted, to resolve links that stand where a folder comes.
+    root: &'a Path,
+    cancel: &'a CancellationToken,
+    pub files: AtomicU64,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    stopped: AtomicBool,
+    stop: Mutex<Option<CopyStop>>,
+    /// Files with several names: (device, inode) of the source to the first copy.
+    links: Mutex<HashMap<(u64, u64), FirstName>>,
+    postponed: Mutex<Vec<Postponed>>,
+    pub umask: u32,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Last in, first out: keeps the number of open folders near the depth of the tree.
+    waiting: Vec<Work>,
+    running: usize,
+}
+
+/// A folder whose entries are to be copied. `Child` is opened when its turn comes.
+enum Work {
+    Open(Arc<Folder>),
+    Child { parent: Arc<Folder>, name: CString, verdict: Verdict },
+}
+
+/// A source folder and its counterpart. When the last entry below it is done, its attributes are set.
+pub(crate) struct Folder {
+    source: OwnedFd,
+    rel: Vec<u8>,
+    depth: usize,
+    /// Empty until something below it is wanted (`Verdict::Descend`).
+    target: OnceLock<OwnedFd>,
+    making: Mutex<()>,
+    parent: Option<(Arc<Folder>, CString)>,
+    attributes: Mutex<Option<(Stat, Attributes)>>,
+    /// Nothing can be in the way there.
+    blank: AtomicBool,
+    failed: Arc<Mutex<Option<FileError>>>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let attributes = self.attributes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some((stat, rules)), Some(target)) = (attributes, self.target.get())
+            && let Err(error) = rules.apply(self.source.as_fd(), target.as_fd(), &stat)
+        {
+            let at = PathBuf::from(OsStr::from_bytes(&self.rel));
+            lock(&self.failed).get_or_insert(FileError::new("set the attributes of the folder", at, error));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shown(rel: &[u8]) -> PathBuf {
+    if rel.is_empty() { PathBuf::from(".") } else { PathBuf::from(OsStr::from_bytes(rel)) }
+}
+
+fn join(rel: &[u8], name: &CStr) -> Vec<u8> {
+    let mut path = Vec::with_capacity(rel.len() + 1 + name.to_bytes().len());
+    path.extend_from_slice(rel);
+    if !rel.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.to_bytes());
+    path
+}
+
+impl<'a> TreeCopy<'a> {
+    pub(crate) fn new(rules: &'a Rules<'a>, root: &'a Path, cancel: &'a CancellationToken) -> Self {
+        Self {
+            rules,
+            root,
+            cancel,
+            files: AtomicU64::new(0),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            stop: Mutex::default(),
+            links: Mutex::default(),
+            postponed: Mutex::default(),
+            umask: crate::file_mode::current_umask(),
+        }
+    }
+
+    /// What is still to be done by [`TreeCopy::resume`], each in the upper folder.
+    pub(crate) fn take_postponed(&self) -> Vec<Postponed> {
+        std::mem::take(&mut *lock(&self.postponed))
+    }
+
+    /// Copies all that is in `source` into `target`. `attributes`: also those of the folder itself. `blank`: the target
+    /// is known to be empty, in the view and in the overlay's upper folder.
+    pub(crate) fn contents(
+        &self,
+        source: OwnedFd,
+        rel: Vec<u8>,
+        target: OwnedFd,
+        attributes: bool,
+        blank: bool,
+    ) -> Result<(), CopyStop> {
+        let stat = fstat(&source).map_err(|e| FileError::new("read", shown(&rel), e))?;
+        let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
+        let folder = Folder {
+            source,
+            rel,
+            depth: 0,
+            target: OnceLock::from(target),
+            making: Mutex::default(),
+            parent: None,
+            attributes: Mutex::new(attributes.then(|| (stat, self.attributes()))),
+            blank: AtomicBool::new(blank),
+            failed: Arc::clone(&failed),
+        };
+        self.start(vec![folder], failed)
+    }
+
+    /// Copies what was put off into `upper`, the overlay's upper folder, which must not be mounted now.
+    pub(crate) fn resume(&self, work: Vec<Postponed>, upper: BorrowedFd<'_>) -> Result<(), CopyStop> {
+        self.reopen_links(upper);
+        let mut folders = Vec::with_capacity(work.len());
+        let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
+        for one in work {
+            let path = if one.destination.as_os_str().is_empty() { Path::new(".") } else { &one.destination };
+            // A folder of the image's own making would be a link only if somebody else wrote here.
+            let target =
+                openat2(upper, path, OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+                    .map_err(|e| FileError::new("open", Path::new("/").join(path), e))?;
+            folders.push(Folder {
+                source: one.source,
+                rel: one.rel,
+                depth: one.depth,
+                target: OnceLock::from(target),
+                making: Mutex::default(),
+                parent: None,
+                attributes: Mutex::new(one.attributes.map(|stat| (stat, self.attributes()))),
+                blank: AtomicBool::new(true),
+                failed: Arc::clone(&failed),
+            });
+        }
+        self.start(folders, failed)
+    }
+
+    fn attributes(&self) -> Attributes {
+        Attributes { owner: self.rules.owner, mode: self.rules.mode.clone() }
+    }
+
+    fn start(&self, folders: Vec<Folder>, failed: Arc<Mutex<Option<FileError>>>) -> Result<(), CopyStop> {
+        lock(&self.queue).waiting.extend(folders.into_iter().map(|folder| Work::Open(Arc::new(folder))));
+        std::thread::scope(|scope| {
+            for _ in 1..self.rules.threads.max(1) {
+                scope.spawn(|| self.work());
+            }
+            self.work();
+        });
+        lock(&self.queue).waiting.clear();
+        if lock(&self.postponed).is_empty() {
+            lock(&self.links).clear();
+        } else {
+            self.close_links();
+        }
+        if let Some(stop) = lock(&self.stop).take() {
+            return Err(stop);
+        }
+        let late = lock(&failed).take();
+        late.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// One thread: folders until none is left or somebody stopped.
+    fn work(&self) {
+        let mut buffer = Vec::with_capacity(64 << 10);
+        loop {
+            let mut queue = lock(&self.queue);
+            let work = loop {
+                if self.stopped.load(Ordering::Relaxed) || (queue.waiting.is_empty() && queue.running == 0) {
+                    self.wake.notify_all();
+                    return;
+                }
+                if let Some(work) = queue.waiting.pop() {
+                    break work;
+                }
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            };
+            queue.running += 1;
+            drop(queue);
+            let result = self.open(work).and_then(|folder| match folder {
+                Some(folder) => self.entries(&folder, &mut buffer),
+                None => Ok(()),
+            });
+            if let Err(stop) = result {
+                lock(&self.stop).get_or_insert(stop);
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            let mut queue = lock(&self.queue);
+            queue.running -= 1;
+            if queue.running == 0 {
+                self.wake.notify_all();
+            }
+        }
+    }
+
+    fn open(&self, work: Work) -> Result<Option<Arc<Folder>>, CopyStop> {
+        let (parent, name, verdict) = match work {
+            Work::Open(folder) => return Ok(Some(folder)),
+            Work::Child { parent, name, verdict } => (parent, name, verdict),
+        };
+        let rel = join(&parent.rel, &name);
+        let failed = |action, error: Errno| FileError::new(action, shown(&rel), error);
+        let source = openat(&parent.source, &name, OPEN_DIR, Mode::empty()).map_err(|e| failed("open", e))?;
+        let stat = fstat(&source).map_err(|e| failed("read", e))?;
+        let depth = parent.depth + 1;
+        if depth > self.rules.max_depth {
+            let limit = format!("{} levels of folders", self.rules.max_depth);
+            return Err(CopyStop::TooMany { what: "the depth of the tree", limit });
+        }
+        let folder = Folder {
+            source,
+            rel,
+            depth,
+            target: OnceLock::new(),
+            making: Mutex::default(),
+            failed: Arc::clone(&parent.failed),
+            attributes: Mutex::new(Some((stat, self.attributes()))),
+            blank: AtomicBool::new(false),
+            parent: Some((parent, name)),
+        };
+        if verdict == Verdict::Take {
+            self.target(&folder)?;
+            if self.postpone(&folder)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Arc::new(folder)))
+    }
+
+    /// The counterpart of a folder, made when first needed.
+    pub(crate) fn target<'f>(&self, folder: &'f Folder) -> Result<BorrowedFd<'f>, CopyStop> {
+        if let Some(fd) = folder.target.get() {
+            return Ok(fd.as_fd());
+        }
+        let _only_one = lock(&folder.making);
+        if let Some(fd) = folder.target.get() {
+            return Ok(fd.as_fd());
+        }
+        let (parent, name) = folder.parent.as_ref().expect("the first folder of a copy has its target");
+        let above = self.target(parent)?;
+        let made = match mkdirat(above, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(FileError::new("create", shown(&folder.rel), error).into()),
+        };
+        if made {
+            self.count()?;
+            folder.blank.store(true, Ordering::Relaxed);
+        }
+        let fd = match openat(above, name, OPEN_DIR, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::LOOP | Errno::NOTDIR) if !made => self.linked_folder(above, name, &folder.rel)?,
+            Err(error) => return Err(FileError::new("open", shown(&folder.rel), error).into()),
+        };
+        Ok(folder.target.get_or_init(|| fd).as_fd())
+    }
+
+    /// A link to a folder stands where a folder is to be: it is followed, inside the image's root.
+    fn linked_folder(&self, above: BorrowedFd<'_>, name: &CStr, rel: &[u8]) -> Result<OwnedFd, CopyStop> {
+        let failed = |error: Errno| CopyStop::from(FileError::new("put a folder in the place of", shown(rel), error));
+        let inside = path_below(self.root, above).ok_or_else(|| failed(Errno::NAMETOOLONG))?;
+        let root = openat(rustix::fs::CWD, self.root, OPEN_DIR, Mode::empty()).map_err(failed)?;
+        let mut path = inside.into_os_string().into_encoded_bytes();
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&root, path.as_slice(), flags, Mode::empty(), resolve).map_err(failed)
+    }
+
+    /// Puts a folder off if that pays.
+    fn postpone(&self, folder: &Folder) -> Result<bool, CopyStop> {
+        if !self.rules.may_postpone || !folder.blank.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let failed = |error: Errno| FileError::new("read", shown(&folder.rel), error);
+        if self.files.load(Ordering::Relaxed) < WORTH_POSTPONING
+            && count_entries(folder.source.as_fd(), WORTH_POSTPONING).map_err(failed)? < WORTH_POSTPONING
+        {
+            return Ok(false);
+        }
+        let target = folder.target.get().expect("a folder that may be put off has been made");
+        let Some(destination) = path_below(self.root, target.as_fd()) else { return Ok(false) };
+        let attributes = lock(&folder.attributes).take().map(|(stat, _)| stat);
+        let source = openat(&folder.source, c".", OPEN_DIR, Mode::empty()).map_err(failed)?;
+        let (rel, depth) = (folder.rel.clone(), folder.depth);
+        lock(&self.postponed).push(Postponed { source, rel, destination, attributes, depth });
+        Ok(true)
+    }
+
+    fn count(&self) -> Result<(), CopyStop> {
+        let done = self.files.fetch_add(1, Ordering::Relaxed);
+        if done >= self.rules.max_files {
+            return Err(CopyStop::TooMany {
+                what: "the number of files",
+                limit: format!("{} files", self.rules.max_files),
+            });
+        }
+        if done.is_multiple_of(64) && self.cancel.is_cancelled() {
+            return Err(CopyStop::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// All entries of one folder; folders among them are queued.
+    fn entries(&self, folder: &Arc<Folder>, buffer: &mut Vec<u8>) -> Result<(), CopyStop> {
+        if folder.parent.is_none() && folder.target.get().is_some() && self.postpone(folder)? {
+            return Ok(());
+        }
+        let failed = |error: Errno| FileError::new("list", shown(&folder.rel), error);
+        let mut space = vec![MaybeUninit::<u8>::uninit(); 32 << 10];
+        let mut listing = RawDir::new(&folder.source, &mut space);
+        let mut folders = Vec::new();
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if self.stopped.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => open_file_kind(folder.source.as_fd(), name).map_err(failed)?,
+                known => known,
+            };
+            let is_folder = kind == FileType::Directory;
+            let verdict = match self.rules.filter {
+                Some(filter) => filter(&join(&folder.rel, name), is_folder),
+                None => Verdict::Take,
+            };
+            match verdict {
+                Verdict::Skip => {}
+                _ if is_folder => folders.push((name.to_owned(), verdict)),
+                Verdict::Descend => {}
+                Verdict::Take => self.leaf(folder, name, kind, buffer)?,
+            }
+        }
+        if !folders.is_empty() {
+            let mut queue = lock(&self.queue);
+            queue.waiting.extend(folders.into_iter().map(|(name, verdict)| Work::Child {
+                parent: Arc::clone(folder),
+                name,
+                verdict,
+            }));
+            drop(queue);
+            self.wake.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Anything but a folder.
+    fn leaf(&self, folder: &Arc<Folder>, name: &CStr, kind: FileType, buffer: &mut Vec<u8>) -> Result<(), CopyStop> {
+        let target = self.target(folder)?;
+        self.count()?;
+        let rel = || shown(&join(&folder.rel, name));
+        if name.to_bytes().starts_with(b".wh.") {
+            return Err(CopyStop::Reserved { path: rel() });
+        }
+        let blank = folder.blank.load(Ordering::Relaxed);
+        let place = Place { source: folder.source.as_fd(), from: name, target, to: name, kind, blank };
+        let first = |stat: &Stat| self.first_name(folder, name, stat);
+        copy_node(self, &place, buffer, &first).map_err(|(action, error)| FileError::new(action, rel(), error).into())
+    }
+
+    /// For a file with several names: makes this one a link to the copy of the first. `Ok(false)`: it is the first.
+    fn first_name(&self, folder: &Arc<Folder>, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
+        let key = (stat.st_dev, stat.st_ino);
+        let to = folder.target.get().expect("a file is being put there").as_fd();
+        loop {
+            let mut links = lock(&self.links);
+            let Some(first) = links.get_mut(&key) else {
+                let remaining = u64::from(stat.st_nlink as u32).saturating_sub(1);
+                let home = LinkFolder::Open(Arc::clone(folder));
+                links.insert(key, FirstName { folder: home, name: name.to_owned(), remaining });
+                return Ok(false);
+            };
+            let from = match &first.folder {
+                LinkFolder::Open(folder) => folder.target.get().expect("a file was put there").as_fd(),
+                LinkFolder::Reopened(fd) => fd.as_fd(),
+                LinkFolder::Closed(_) => return Ok(false),
+            };
+            let mut made = rustix::fs::linkat(from, &first.name, to, name, AtFlags::empty());
+            if made == Err(Errno::EXIST) {
+                rustix::fs::unlinkat(to, name, AtFlags::empty())?;
+                made = rustix::fs::linkat(from, &first.name, to, name, AtFlags::empty());
+            }
+            match made {
+                Ok(()) => {
+                    first.remaining = first.remaining.saturating_sub(1);
+                    if first.remaining == 0 {
+                        links.remove(&key);
+                    }
+                    return Ok(true);
+                }
+                // The thread that met the first name is about to make it.
+                Err(Errno::NOENT) if !self.stopped.load(Ordering::Relaxed) => {
+                    drop(links);
+                    std::thread::sleep(std::time::Duration::from_micros(200));
+                }
+                Err(Errno::MLINK | Errno::XDEV | Errno::NOENT) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lets go of all folders of the mounted view, so that it can be unmounted.
+    fn close_links(&self) {
+        lock(&self.links).retain(|_, first| {
+            let LinkFolder::Open(folder) = &first.folder else { return true };
+            let place = folder.target.get().and_then(|fd| path_below(self.root, fd.as_fd()));
+            place.is_some_and(|path| {
+                first.folder = LinkFolder::Closed(path);
+                true
+            })
+        });
+    }
+
+    fn reopen_links(&self, upper: BorrowedFd<'_>) {
+        lock(&self.links).retain(|_, first| {
+            let LinkFolder::Closed(path) = &first.folder else { return true };
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            let fd = openat2(upper, path, OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+            fd.is_ok_and(|fd| {
+                first.folder = LinkFolder::Reopened(Arc::new(fd));
+                true
+            })
+        });
+    }
+
+    /// One file, link or device that the caller resolved.
+    pub(crate) fn single(&self, place: &Place<'_>, shown_as: &Path) -> Result<(), CopyStop> {
+        self.count()?;
+        let mut buffer = Vec::new();
+        copy_node(self, place, &mut buffer, &|_| Ok(false))
+            .map_err(|(action, error)| FileError::new(action, shown_as, error).into())
+    }
+}
+
+/// From where to where, one entry.
+pub(crate) struct Place<'p> {
+    pub source: BorrowedFd<'p>,
+    pub from: &'p CStr,
+    pub target: BorrowedFd<'p>,
+    pub to: &'p CStr,
+    pub kind: FileType,
+    /// Nothing is in the way.
+    pub blank: bool,
+}
+
+/// Up to `enough` entries of a folder.
+pub(crate) fn count_entries(folder: BorrowedFd<'_>, enough: u64) -> rustix::io::Result<u64> {
+    let own = openat(folder, c".", OPEN_DIR, Mode::empty())?;
+    let mut space = [MaybeUninit::<u8>::uninit(); 8 << 10];
+    let mut listing = RawDir::new(&own, &mut space);
+    let mut count = 0;
+    while let Some(entry) = listing.next() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            count += 1;
+            if count >= enough {
+                break;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// The path of an open folder below `root`, without links; `None` when it is too long to be told.
+pub(crate) fn path_below(root: &Path, folder: BorrowedFd<'_>) -> Option<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let own = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let real = std::fs::read_link(own).ok()?;
+    let root = std::fs::canonicalize(root).ok()?;
+    real.strip_prefix(&root).ok().map(Path::to_path_buf)
+}
