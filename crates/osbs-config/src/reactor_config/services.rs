@@ -1,0 +1,358 @@
+//! The parts of `config.yaml` that tell of other servers: Koji, Pulp, ODCS, OMPS, mail, OpenShift.
+
+use crate::fields::Fields;
+use crate::node::Value;
+use crate::problem::{ProblemKind, Severity};
+use osbs_types::Secret;
+
+/// How to log in to the Koji hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KojiAuth {
+    /// A folder with `cert`, `ca` and `serverca`.
+    Ssl {
+        /// The folder.
+        certs_dir: String,
+    },
+    /// Kerberos.
+    Kerberos {
+        /// Whose ticket.
+        principal: String,
+        /// Its keytab.
+        keytab_path: String,
+        /// Credential cache.
+        cache_path: Option<String>,
+    },
+    /// No login.
+    Anonymous,
+}
+
+/// `koji`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KojiConfig {
+    /// XML-RPC endpoint.
+    pub hub_url: String,
+    /// Storage.
+    pub root_url: String,
+    /// Login.
+    pub auth: KojiAuth,
+    /// Log in as this user.
+    pub proxyuser: Option<String>,
+    /// Upload method; true unless said.
+    pub use_fast_upload: bool,
+    /// Reserve the NVR; false unless said.
+    pub reserve_build: bool,
+}
+
+/// How to log in to Pulp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PulpAuth {
+    /// A folder with certificates.
+    Ssl {
+        /// The folder.
+        certs_dir: String,
+    },
+    /// By name.
+    Password {
+        /// Who.
+        username: String,
+        /// Proof.
+        password: Secret,
+    },
+}
+
+/// `pulp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulpConfig {
+    /// Its configuration's name.
+    pub name: String,
+    /// Login.
+    pub auth: PulpAuth,
+    /// Of the client library.
+    pub loglevel: Option<String>,
+}
+
+/// How to log in to ODCS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OdcsAuth {
+    /// A folder with the file `cert`.
+    Ssl {
+        /// The folder.
+        certs_dir: String,
+    },
+    /// A folder with the file `token`.
+    OpenIdConnect {
+        /// The folder.
+        dir: String,
+    },
+}
+
+/// `odcs.signing_intents[]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningIntent {
+    /// Its name.
+    pub name: String,
+    /// Keys it admits.
+    pub keys: Vec<String>,
+    /// 0 = least restrictive = last of the list.
+    pub restrictiveness: usize,
+}
+
+/// `odcs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OdcsConfig {
+    /// With API version.
+    pub api_url: String,
+    /// Do not verify its certificate.
+    pub insecure: bool,
+    /// Login.
+    pub auth: OdcsAuth,
+    /// Most restrictive first.
+    pub signing_intents: Vec<SigningIntent>,
+    /// One of them.
+    pub default_signing_intent: String,
+}
+
+impl OdcsConfig {
+    /// The first intent, in the order of the file, whose keys contain all of `keys` (which are not empty), or are the same
+    /// set (`reactor.md` 3.1.1).
+    pub fn intent_of_keys(&self, keys: &[String]) -> Option<&SigningIntent> {
+        self.signing_intents.iter().find(|intent| {
+            let all_in = keys.iter().all(|key| intent.keys.contains(key));
+            let same = all_in && intent.keys.iter().all(|key| keys.contains(key));
+            same || (all_in && !keys.is_empty())
+        })
+    }
+}
+
+/// `omps`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named and documented as the keys of config.yaml")]
+pub struct OmpsConfig {
+    pub omps_url: String,
+    pub omps_namespace: String,
+    pub omps_secret_dir: String,
+    pub appregistry_url: String,
+    pub koji_insecure: bool,
+    pub insecure: bool,
+}
+
+/// `smtp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmtpConfig {
+    /// Server.
+    pub host: String,
+    /// Sender.
+    pub from_address: String,
+    /// Always told.
+    pub additional_addresses: Vec<String>,
+    /// Told of failures of the service.
+    pub error_addresses: Vec<String>,
+    /// Appended to Koji user names.
+    pub domain: Option<String>,
+    /// Tell who submitted the task.
+    pub send_to_submitter: bool,
+    /// Tell the package's owner.
+    pub send_to_pkg_owner: bool,
+}
+
+/// How to log in to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterAuth {
+    /// Kerberos.
+    Kerberos {
+        /// Whose ticket.
+        principal: String,
+        /// Its keytab.
+        keytab_path: String,
+        /// Credential cache.
+        cache_path: Option<String>,
+    },
+    /// A folder with certificates.
+    Ssl {
+        /// The folder.
+        certs_dir: String,
+    },
+    /// The build's own account.
+    ServiceAccount,
+}
+
+/// `openshift`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenshiftConfig {
+    /// Root URL.
+    pub url: String,
+    /// Do not verify its certificate.
+    pub insecure: bool,
+    /// Folder with arrangement templates.
+    pub build_json_dir: Option<String>,
+    /// Login, if `auth` is there.
+    pub auth: Option<ClusterAuth>,
+    /// `auth.enable`.
+    pub auth_enabled: bool,
+}
+
+/// Certificates, Kerberos or nothing: one of them (5.1).
+struct Login {
+    certs_dir: Option<String>,
+    kerberos: Option<(Option<String>, Option<String>, Option<String>)>,
+}
+
+fn login(auth: &Fields<'_>) -> Login {
+    let certs_dir = auth.text("ssl_certs_dir");
+    let keys = ["krb_principal", "krb_keytab_path", "krb_cache_path"];
+    let any = keys.iter().any(|key| auth.get(key).is_some());
+    let kerberos = any.then(|| {
+        (auth.required_text("krb_principal"), auth.required_text("krb_keytab_path"), auth.text("krb_cache_path"))
+    });
+    if certs_dir.is_some() && any {
+        conflict(auth, "give either ssl_certs_dir or the krb_ keys, not both");
+    }
+    Login { certs_dir, kerberos }
+}
+
+fn conflict(fields: &Fields<'_>, detail: &str) {
+    fields.checker.error(fields.node.at, &fields.path, ProblemKind::Conflict { detail: detail.to_owned() });
+}
+
+pub(super) fn koji(fields: Fields<'_>) -> Option<KojiConfig> {
+    let (hub_url, root_url) = (fields.required_text("hub_url"), fields.required_text("root_url"));
+    let auth = fields.required_object("auth").and_then(|auth| {
+        let proxyuser = auth.text("proxyuser");
+        let login = login(&auth);
+        auth.finish(Severity::Error);
+        let auth = match login {
+            Login { certs_dir: Some(certs_dir), .. } => KojiAuth::Ssl { certs_dir },
+            Login { kerberos: Some((principal, keytab, cache_path)), .. } => {
+                KojiAuth::Kerberos { principal: principal?, keytab_path: keytab?, cache_path }
+            }
+            Login { .. } => KojiAuth::Anonymous,
+        };
+        Some((auth, proxyuser))
+    });
+    let use_fast_upload = fields.boolean("use_fast_upload").unwrap_or(true);
+    let reserve_build = fields.boolean("reserve_build").unwrap_or(false);
+    fields.finish(Severity::Error);
+    let (auth, proxyuser) = auth?;
+    Some(KojiConfig { hub_url: hub_url?, root_url: root_url?, auth, proxyuser, use_fast_upload, reserve_build })
+}
+
+pub(super) fn pulp(fields: Fields<'_>) -> Option<PulpConfig> {
+    let name = fields.required_text("name");
+    let auth = fields.required_object("auth").and_then(|auth| {
+        let certs_dir = auth.text("ssl_certs_dir");
+        let (username, password) = (auth.text("username"), auth.text("password").map(Secret::new));
+        let found = match (certs_dir, username, password) {
+            (Some(certs_dir), None, None) => Some(PulpAuth::Ssl { certs_dir }),
+            (None, Some(username), Some(password)) => Some(PulpAuth::Password { username, password }),
+            _ => {
+                conflict(&auth, "give either ssl_certs_dir, or username and password");
+                None
+            }
+        };
+        auth.finish(Severity::Error);
+        found
+    });
+    let loglevel = fields.text("loglevel");
+    fields.finish(Severity::Error);
+    Some(PulpConfig { name: name?, auth: auth?, loglevel })
+}
+
+pub(super) fn odcs(fields: Fields<'_>) -> Option<OdcsConfig> {
+    let api_url = fields.required_text("api_url");
+    let insecure = fields.boolean("insecure").unwrap_or(false);
+    let auth = fields.required_object("auth").and_then(|auth| {
+        let found = match (auth.text("ssl_certs_dir"), auth.text("openidc_dir")) {
+            (Some(certs_dir), None) => Some(OdcsAuth::Ssl { certs_dir }),
+            (None, Some(dir)) => Some(OdcsAuth::OpenIdConnect { dir }),
+            _ => {
+                conflict(&auth, "give either ssl_certs_dir or openidc_dir");
+                None
+            }
+        };
+        auth.finish(Severity::Error);
+        found
+    });
+    let _ = fields.require("signing_intents");
+    let signing_intents = signing_intents(&fields);
+    let default = fields.required_text("default_signing_intent");
+    if let (Some(name), Some(node)) = (&default, fields.get("default_signing_intent"))
+        && !signing_intents.iter().any(|intent| intent.name == *name)
+    {
+        let names: Vec<&str> = signing_intents.iter().map(|intent| intent.name.as_str()).collect();
+        let expected = format!("one of the signing intents: {}", names.join(", "));
+        fields.checker.bad_value(node, &fields.path_of("default_signing_intent"), name, expected);
+    }
+    fields.finish(Severity::Error);
+    Some(OdcsConfig { api_url: api_url?, insecure, auth: auth?, signing_intents, default_signing_intent: default? })
+}
+
+fn signing_intents(fields: &Fields<'_>) -> Vec<SigningIntent> {
+    let items = fields.objects("signing_intents").unwrap_or_default();
+    let count = items.len();
+    let mut intents = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let name = item.required_text("name");
+        // An empty list is a value, so that null alone is a missing one.
+        let keys = item.require("keys").map(|node| item.checker.texts(node, &item.path_of("keys")));
+        item.finish(Severity::Error);
+        if let (Some(name), Some(keys)) = (name, keys) {
+            intents.push(SigningIntent { name, keys, restrictiveness: count - 1 - index });
+        }
+    }
+    intents
+}
+
+pub(super) fn omps(fields: Fields<'_>) -> Option<OmpsConfig> {
+    let omps_url = fields.required_text("omps_url");
+    let omps_namespace = fields.required_text("omps_namespace");
+    let omps_secret_dir = fields.required_text("omps_secret_dir");
+    let appregistry_url = fields.required_text("appregistry_url");
+    let koji_insecure = fields.boolean("koji_insecure").unwrap_or(false);
+    let insecure = fields.boolean("insecure").unwrap_or(false);
+    fields.finish(Severity::Error);
+    Some(OmpsConfig {
+        omps_url: omps_url?,
+        omps_namespace: omps_namespace?,
+        omps_secret_dir: omps_secret_dir?,
+        appregistry_url: appregistry_url?,
+        koji_insecure,
+        insecure,
+    })
+}
+
+pub(super) fn smtp(fields: Fields<'_>) -> Option<SmtpConfig> {
+    let (host, from_address) = (fields.required_text("host"), fields.required_text("from_address"));
+    let config = SmtpConfig {
+        host: host.clone().unwrap_or_default(),
+        from_address: from_address.clone().unwrap_or_default(),
+        additional_addresses: fields.texts("additional_addresses").unwrap_or_default(),
+        error_addresses: fields.texts("error_addresses").unwrap_or_default(),
+        domain: fields.text("domain"),
+        send_to_submitter: fields.boolean("send_to_submitter").unwrap_or(false),
+        send_to_pkg_owner: fields.boolean("send_to_pkg_owner").unwrap_or(false),
+    };
+    fields.finish(Severity::Error);
+    host.and(from_address).map(|_| config)
+}
+
+pub(super) fn openshift(fields: Fields<'_>) -> Option<OpenshiftConfig> {
+    let url = fields.required_text("url");
+    let insecure = fields.boolean("insecure").unwrap_or(false);
+    let build_json_dir = fields.text("build_json_dir");
+    let mut auth_enabled = false;
+    let auth = fields.object("auth").and_then(|auth| {
+        auth_enabled = auth.boolean("enable").unwrap_or(false);
+        let login = login(&auth);
+        auth.finish(Severity::Error);
+        Some(match login {
+            Login { certs_dir: Some(certs_dir), .. } => ClusterAuth::Ssl { certs_dir },
+            Login { kerberos: Some((principal, keytab, cache_path)), .. } => {
+                ClusterAuth::Kerberos { principal: principal?, keytab_path: keytab?, cache_path }
+            }
+            Login { .. } => ClusterAuth::ServiceAccount,
+        })
+    });
+    debug_assert!(!matches!(fields.node.value, Value::Null), "null reads as absent");
+    fields.finish(Severity::Error);
+    Some(OpenshiftConfig { url: url?, insecure, build_json_dir, auth, auth_enabled })
+}
