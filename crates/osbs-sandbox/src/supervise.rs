@@ -1,5 +1,15 @@
-//! Child processes that can be killed as a whole.
+//! Child processes that can be killed as a whole, and that die with who started them.
+//!
+//! Must not wait for the child or read its output: it hands out an ordinary [`Child`].
+#![allow(unsafe_code)]
+
 use crate::ProcessError;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 
 /// How far a child is cut off. All off by default.
@@ -12,11 +22,97 @@ pub struct Isolation {
     pub mount_namespace: bool,
     /// A session and process group of its own.
     pub session: bool,
-    /// SIGKILL for it when the **thread** that calls [`spawn_isolated`] ends.
+    /// SIGKILL for it when the **thread** that calls [`spawn_isolated`] ends, however it ends.
     pub die_with_parent: bool,
 }
 
-/// Starts `command` so. The calling thread is the same afterwards.
-pub fn spawn_isolated(_command: Command, _isolation: Isolation) -> Result<Child, ProcessError> {
-    todo!()
+impl Isolation {
+    /// All of it: how a build's reactor runs.
+    pub const FULL: Self =
+        Self { pid_namespace: true, mount_namespace: true, session: true, die_with_parent: true };
+}
+
+/// Starts `command` so. The calling thread is the same afterwards: its later children are ordinary ones again.
+///
+/// As pid 1 of its namespace the child gets a SIGTERM only if it has a handler for it, and SIGKILL always.
+///
+/// # Errors
+/// The program cannot be started, or a namespace is refused (root is needed for those).
+pub fn spawn_isolated(mut command: Command, isolation: Isolation) -> Result<Child, ProcessError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let refused = |error: io::Error| ProcessError::refused("start", &program, error);
+    // The child sees the reading end report a hang-up if we are gone before its death signal is armed.
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| refused(e.into()))?;
+    let setup = ChildSetup { isolation, reader: reader.as_raw_fd(), writer: writer.as_raw_fd() };
+    // SAFETY: `ChildSetup::apply` only makes system calls on arguments that exist already; it does not allocate and
+    // takes no lock, as must be between fork and exec of a process with threads.
+    unsafe { command.pre_exec(move || setup.apply()) };
+    let child = if isolation.pid_namespace { spawn_in_pid_namespace(&mut command) } else { command.spawn() };
+    drop((reader, writer));
+    child.map_err(refused)
+}
+
+/// What the child does to itself before the program runs.
+#[derive(Clone, Copy)]
+struct ChildSetup {
+    isolation: Isolation,
+    reader: RawFd,
+    writer: RawFd,
+}
+
+impl ChildSetup {
+    fn apply(self) -> io::Result<()> {
+        if self.isolation.session {
+            rustix::process::setsid()?;
+        }
+        if self.isolation.mount_namespace || self.isolation.pid_namespace {
+            // SAFETY: this process has one thread since the fork; no file descriptor table is unshared.
+            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+            rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        }
+        if self.isolation.pid_namespace {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None)?;
+        }
+        if self.isolation.die_with_parent {
+            self.arm_death_signal()?;
+        }
+        Ok(())
+    }
+
+    fn arm_death_signal(self) -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // SAFETY: the descriptor is this process's own copy of the pipe's writing end, which nothing here uses later.
+        unsafe { libc::close(self.writer) };
+        let mut poll = libc::pollfd { fd: self.reader, events: 0, revents: 0 };
+        // SAFETY: one valid pollfd, and a timeout of zero.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        if ready > 0 && poll.revents & libc::POLLHUP != 0 {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    }
+}
+
+/// A new pid namespace applies to the next children of this *thread*, and can be taken back.
+fn spawn_in_pid_namespace(command: &mut Command) -> io::Result<Child> {
+    let own = own_pid_namespace()?;
+    // SAFETY: NEWPID changes nothing for the caller, only where its next child is born; no descriptors are unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
+    let child = command.spawn();
+    let back = rustix::thread::move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
+    match (child, back) {
+        (Ok(mut child), Err(error)) => {
+            // Without the way back the next child would be born into the dead namespace. Never seen.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error.into())
+        }
+        (child, _) => child,
+    }
+}
+
+fn own_pid_namespace() -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open(c"/proc/self/ns/pid", flags, rustix::fs::Mode::empty())?)
 }
