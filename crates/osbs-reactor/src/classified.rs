@@ -1,19 +1,35 @@
 //! Errors of the crates below, made usable with `?` in plugins.
 
-use crate::plugin::{Classified, classify};
+use crate::plugin::{Classified, PluginError, classify};
 use osbs_dockerfile::label_rules::LabelRulesError;
 use osbs_dockerfile::{DockerfileError, EditError};
 use osbs_types::{ErrorKind, Position};
 
 classify!(
     osbs_cluster::ClusterError,
+    osbs_http::HttpError,
     osbs_image::ArchiveError,
     osbs_image::LayerError,
     osbs_image::StoreError,
+    osbs_registry::CredentialsError,
+    osbs_registry::RegistryError,
     osbs_sandbox::MountError,
     osbs_sandbox::RuntimeError,
     osbs_sandbox::rooted::RootedError,
 );
+
+impl Classified for osbs_registry::RegistryUriError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Policy
+    }
+}
+
+/// All problems of a configuration file at once, in the form that the file's crate gives them.
+impl From<osbs_config::ConfigError> for PluginError {
+    fn from(error: osbs_config::ConfigError) -> Self {
+        error.to_failure().into()
+    }
+}
 
 impl Classified for LabelRulesError {
     fn kind(&self) -> ErrorKind {

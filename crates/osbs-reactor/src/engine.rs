@@ -161,7 +161,7 @@ impl Reactor {
     }
 
     async fn build_step(&self, run: &mut Run) -> Result<(), Failure> {
-        let entries = builder_entries(run);
+        let entries = builder_entries(run)?;
         let synthesised = run.request.plugins.phase(Phase::Buildstep).is_empty();
         for mut entry in entries {
             stop_here(run)?;
@@ -324,10 +324,10 @@ async fn remove_source(run: &mut Run) -> Result<(), Failure> {
 }
 
 /// The builders to ask: the list, or the configured default.
-fn builder_entries(run: &Run) -> Vec<PluginEntry> {
+fn builder_entries(run: &Run) -> Result<Vec<PluginEntry>, Failure> {
     match run.request.plugins.phase(Phase::Buildstep) {
-        [] => vec![PluginEntry::new(&run.image_build_method())],
-        list => list.to_vec(),
+        [] => Ok(vec![PluginEntry::new(&run.image_build_method()?)]),
+        list => Ok(list.to_vec()),
     }
 }
 

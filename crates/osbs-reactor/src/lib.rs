@@ -8,17 +8,21 @@ mod classified;
 pub mod disk;
 mod engine;
 pub mod events;
+pub mod input;
 mod plugin;
 pub mod plugins;
+mod registries;
 mod run;
 mod services;
 mod source;
+pub mod testing;
 
 pub use engine::{Reactor, RunReport};
 pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
 };
+pub use registries::{OutputRegistry, RegistryArg};
 pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,
 };

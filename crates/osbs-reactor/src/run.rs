@@ -8,8 +8,9 @@ use crate::plugin::{BuildResult, BuiltImageId, PluginError};
 use crate::services::Services;
 use crate::source::SourceTree;
 use osbs_cluster::Build;
+use osbs_config::{BuildMethod, ContainerYaml, ReactorConfig, UserParams};
 use osbs_dockerfile::{Dockerfile, LabelMap};
-use osbs_types::{Digest, Failure, Phase, Platform, PullSpec, Timestamp};
+use osbs_types::{Digest, ErrorKind, Failure, Phase, Platform, PullSpec, Timestamp};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,8 +22,10 @@ use tokio_util::task::TaskTracker;
 pub struct Run {
     /// The instruction: source, image name, plugin lists.
     pub request: BuildJson,
-    /// The user parameters as they came (arrangement 6), null without.
-    pub user_params: Value,
+    /// The user parameters (arrangement 6); empty in arrangements 1 to 5, where plugin arguments carry them.
+    pub user_params: UserParams,
+    /// The site's configuration; the default before `reactor_config` has run, and without it.
+    pub config: Arc<ReactorConfig>,
     /// The site's configuration as text (arrangement 6), until `reactor_config` has read it.
     pub reactor_config_text: Option<String>,
     /// The build object this run belongs to, as it was when the run began.
@@ -81,7 +84,8 @@ impl Run {
         Self {
             started: services.clock.now(),
             request,
-            user_params: Value::Null,
+            user_params: UserParams::default(),
+            config: Arc::new(ReactorConfig::default()),
             reactor_config_text: None,
             build,
             services,
@@ -403,8 +407,25 @@ pub struct WorkerBuild {
 }
 
 impl Run {
-    /// The build method when the list names no builder: container.yaml, then the site's default, then the native one.
-    pub(crate) fn image_build_method(&self) -> String {
-        "native".to_owned()
+    /// `container.yaml` beside the Dockerfile; the empty one when there is none. Warnings are logged by the first reader,
+    /// `check_and_set_platforms` or the client.
+    ///
+    /// # Errors
+    /// It is there and wrong.
+    pub fn container_yaml(&self) -> Result<ContainerYaml, PluginError> {
+        match self.source()?.read_beside("container.yaml")? {
+            Some(text) => Ok(ContainerYaml::parse(&text, "container.yaml")?.value),
+            None => Ok(ContainerYaml::default()),
+        }
+    }
+
+    /// The builder's name when the list names none: container.yaml, then the site's default, then `docker_api`.
+    pub(crate) fn image_build_method(&self) -> Result<String, Failure> {
+        let wanted = self.container_yaml().map_err(PluginError::into_failure)?.image_build_method;
+        let method = self.config.build_method(wanted).map_err(|method: BuildMethod| {
+            let text = format!("image_build_method {} is not implemented", method.as_str());
+            Failure::message(ErrorKind::Policy, text).with_hint("use docker_api or imagebuilder")
+        })?;
+        Ok(method.as_str().to_owned())
     }
 }

@@ -6,6 +6,7 @@
 use crate::events::{Clock, EventSink};
 use crate::source::GitPolicy;
 use osbs_cluster::Cluster;
+use osbs_http::Transport;
 use osbs_image::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Services {
     pub work_root: PathBuf,
     /// Images of this machine.
     pub store: Store,
+    /// Sends every HTTP request.
+    pub transport: Transport,
     /// `PATH` for programs a run starts; they get nothing else of the caller's environment.
     pub program_path: String,
     /// How patiently git is asked.

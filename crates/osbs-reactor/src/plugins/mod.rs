@@ -29,8 +29,14 @@
 //! * Cancellation: the future is dropped at its next `await`; blocking work gets a token and must look at it. Never catch
 //!   a cancellation.
 //! * Files of the repository are hostile: open them beneath `source.root()` only (`osbs_sandbox::rooted`).
+//! * Builders are named by build method: the native build step registers as `docker_api` and `imagebuilder`, the default
+//!   when a list names no builder comes from container.yaml and the configuration.
+//! * Registries: [`Run::output_registries`], [`Run::source_registry`]; secrets: [`Run::secret_path`].
+//! * What the summary shall show goes into `run.facts`.
 //! * Add `mod NAME;` and `NAME::plugin()` below.
 
+#[allow(unused_imports, reason = "for the links above")]
+use crate::Run;
 use crate::plugin::{PluginType, PluginTypes};
 
 /// Every plugin there is.

@@ -1,0 +1,241 @@
+//! `native`: turns the Dockerfile into an image on this machine, one new layer over the parent (`design.md` decision 1).
+//!
+//! The builder of every run whose list names none. Pushes nothing; but where a registry is known, the layer is sent there
+//! while it is being made, and `tag_and_push` finds it.
+
+use crate::imaging::BuiltFacts;
+use crate::plugin::{BuildResult, Done, Plugin, PluginError, PluginResult, PluginType};
+use crate::events::Logger;
+use crate::push_targets::{PushTarget, image_repository, push_targets};
+use crate::run::Run;
+use async_trait::async_trait;
+use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages};
+use osbs_dockerfile::Dockerfile;
+use osbs_image::{ArchiveDigest, ImageFormat, ImageRef, Store, StoredImage};
+use osbs_registry::{UploadOutcome, UploadSink};
+use osbs_types::{Architecture, Digest, ErrorKind, Failure, Level, Phase};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// Files that plugins put into the build context. They reach the image whatever `.dockerignore` says (`reactor.md` M28).
+const GENERATED: [&str; 4] = ["atomic-reactor-repos/", "help.1", "Dockerfile-*", "artifacts/"];
+
+/// The plugin's type.
+pub fn plugin() -> PluginType {
+    PluginType::new("native", &[Phase::Buildstep], |_| Ok(Box::new(Native))).accepts_anything()
+}
+
+struct Native;
+
+#[async_trait]
+impl Plugin for Native {
+    async fn run(&mut self, run: &mut Run) -> PluginResult {
+        let job = Job::of(run)?;
+        let upload = start_upload(run, &job.dockerfile).await;
+        let (sink, outcome) = upload.map_or((None, None), |(sink, outcome)| (Some(sink), Some(outcome)));
+        let log = run.log().clone();
+        let lines = std::sync::Arc::new(AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&lines);
+        let built = run
+            .blocking(move |cancel| {
+                let observer = Relay { log, lines: counted, shown: AtomicU64::new(0) };
+                Ok::<_, PluginError>(job.build(sink, &observer, cancel))
+            })
+            .await?;
+        settle(run, outcome).await;
+        match built {
+            Ok(built) => Ok(Done::Built(record(run, &built, lines.load(Ordering::Relaxed))?)),
+            Err(BuildError::Cancelled) => Err(PluginError::Cancelled),
+            Err(error) => Ok(Done::Built(BuildResult::failed(error.to_failure().in_step("native")))),
+        }
+    }
+}
+
+/// What the building thread owns.
+struct Job {
+    dockerfile: Dockerfile,
+    context: PathBuf,
+    ignore: Option<String>,
+    store: Store,
+    work_dir: PathBuf,
+    architecture: Architecture,
+    format: ImageFormat,
+    imaging: crate::imaging::Imaging,
+    base: Option<Digest>,
+}
+
+impl Job {
+    fn of(run: &Run) -> Result<Self, PluginError> {
+        let source = run.source()?;
+        let imaging = run.services.imaging.clone();
+        let ignore = source.read_beside(".dockerignore")?.map(|mut text| {
+            for path in GENERATED {
+                text.push_str("\n!");
+                text.push_str(path);
+            }
+            text
+        });
+        Ok(Self {
+            dockerfile: source.dockerfile()?,
+            context: source.dockerfile_dir().to_owned(),
+            ignore,
+            store: run.services.store.clone(),
+            work_dir: source.workdir().join("build"),
+            architecture: run.architecture(),
+            format: image_format(run),
+            imaging,
+            base: run.parents.base_image.as_deref().and_then(|id| id.parse().ok()),
+        })
+    }
+
+    fn build(
+        self,
+        sink: Option<UploadSink>,
+        observer: &Relay,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        let parents = ById { store: &self.store };
+        let runtime = osbs_sandbox::probe_runtime(self.imaging.runtime.as_deref());
+        match &runtime {
+            Ok(runtime) => observer.log.debug(format!("containers run by {}", runtime.program.display())),
+            Err(error) => observer.log.warning(format!("no container can run here: {error}")),
+        }
+        let mut request = BuildRequest::new(
+            &self.dockerfile,
+            &self.context,
+            &parents,
+            self.architecture.clone(),
+            &self.work_dir,
+            &self.store,
+        );
+        request.ignore.clone_from(&self.ignore);
+        request.format = self.format;
+        request.compression = self.imaging.compression;
+        request.threads = self.imaging.threads;
+        request.cgroup.clone_from(&self.imaging.cgroup);
+        request.runtime = runtime.as_ref().ok();
+        request.sink = sink.map(|sink| Box::new(sink) as _);
+        // So that `compress` need not inflate the layer again to learn the archive's checksum.
+        let base = self.base.as_ref().and_then(|id| StoredImage::by_id(&self.store, id).ok().flatten());
+        if let Ok(digest) = ArchiveDigest::begin(&self.store, base.as_ref(), cancel) {
+            request.taps.push(Box::new(digest));
+        }
+        osbs_builder::build(request, observer, cancel)
+    }
+}
+
+/// Media types: Docker's where a registry expects them and no OCI, else the machine's choice.
+fn image_format(run: &Run) -> ImageFormat {
+    let expects = |part: &str| {
+        run.config.registries.iter().any(|r| r.expected_media_types.iter().any(|media_type| media_type.contains(part)))
+    };
+    if expects("docker.distribution.manifest") && !expects("oci.image") {
+        ImageFormat::Docker
+    } else {
+        run.services.imaging.format
+    }
+}
+
+/// Parents by image id: `change_from_in_dockerfile` has put ids into every FROM.
+struct ById<'a> {
+    store: &'a Store,
+}
+
+impl ParentImages for ById<'_> {
+    fn parent(&self, name: &str, _platform: &Architecture) -> Result<StoredImage, BuildError> {
+        let missing = |text: &str| BuildError::parent(name, Failure::message(ErrorKind::Internal, text));
+        let id: Digest = name.parse().map_err(|_| missing("FROM was not replaced by an image id"))?;
+        StoredImage::by_id(self.store, &id)
+            .map_err(|e| BuildError::parent(name, Failure::new(e.kind(), &e)))?
+            .ok_or_else(|| missing("the image was pulled and is no longer in the store"))
+    }
+}
+
+/// Turns what the builder tells into log lines and progress.
+struct Relay {
+    log: Logger,
+    lines: std::sync::Arc<AtomicUsize>,
+    /// Bytes at the last progress event: one for every 16 MB is enough.
+    shown: AtomicU64,
+}
+
+impl BuildObserver for Relay {
+    fn step(&self, _stage: usize, index: usize, total: usize, text: &str) {
+        let first = text.lines().next().unwrap_or_default();
+        self.log.info(format!("step {index} of {total}: {first}"));
+        self.log.progress(first, index as u64, Some(total as u64));
+    }
+
+    fn line(&self, line: &[u8]) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        self.log.log(Level::Info, line);
+    }
+
+    fn progress(&self, what: &'static str, done: u64, total: u64) {
+        let before = self.shown.load(Ordering::Relaxed);
+        if done < before || done >= before + 16_000_000 {
+            self.shown.store(done, Ordering::Relaxed);
+            self.log.progress(what, done, (total > 0).then_some(total));
+        }
+    }
+}
+
+/// Opens an upload of the new layer at the first registry. Not being able to is no failure: `tag_and_push` tries again,
+/// with retries, and tells.
+async fn start_upload(run: &Run, dockerfile: &Dockerfile) -> Option<(UploadSink, UploadOutcome)> {
+    let targets = push_targets(run).ok()?;
+    let target: &PushTarget = targets.first()?;
+    let repository = image_repository(run, dockerfile).ok()?;
+    match target.registry.start_upload(repository.repository()).await {
+        Ok(upload) => Some(upload.into_sink()),
+        Err(error) => {
+            run.log().debug(format!("the layer will be pushed when it is whole: {error}"));
+            None
+        }
+    }
+}
+
+async fn settle(run: &Run, outcome: Option<UploadOutcome>) {
+    if let Some(outcome) = outcome {
+        match outcome.wait().await {
+            Ok(Some(digest)) => run.log().debug(format!("layer {digest} was sent while it was made")),
+            Ok(None) => {}
+            Err(error) => run.log().debug(format!("the layer will be pushed again: {error}")),
+        }
+    }
+}
+
+/// Keeps the image for the plugins that follow, under a name that `remove_built_image` takes away.
+fn record(run: &mut Run, built: &BuiltImage, log_lines: usize) -> Result<BuildResult, PluginError> {
+    let name = format!("build/{}", run.build.name);
+    let image = ImageRef { descriptor: built.image.manifest.clone() };
+    run.services.store.set_ref(&name, &image, run.build.name.as_str())?;
+    run.images_to_remove.push(name);
+    let id = built.image.image_id().clone();
+    let size: u64 = built.image.layers.iter().map(|layer| layer.size).sum();
+    run.log().info(format!(
+        "image {id}: {} layers, the new one {} bytes ({} uncompressed, {} entries)",
+        built.image.layers.len(),
+        built.new_layer.descriptor.size,
+        built.new_layer.uncompressed_size,
+        built.new_layer.files,
+    ));
+    for (what, seconds) in &built.timings {
+        run.log().debug(format!("{what}: {seconds:.3} s"));
+    }
+    run.facts.insert("image_id".into(), id.to_string().into());
+    run.facts.insert("image_size".into(), size.into());
+    run.facts.insert("new_layer_size".into(), built.new_layer.descriptor.size.into());
+    run.facts.insert("layers".into(), built.image.layers.len().into());
+    run.built = Some(BuiltFacts {
+        manifest: built.image.manifest.clone(),
+        image_id: id.clone(),
+        parent_id: built.parent.as_ref().map(|parent| parent.image_id().clone()),
+        layer_sizes: vec![(built.new_layer.diff_id.clone(), built.new_layer.uncompressed_size)],
+        log_lines,
+    });
+    let mut result = BuildResult::local(id);
+    result.skip_layer_squash = true;
+    Ok(result)
+}
