@@ -1,10 +1,13 @@
 //! What can be wrong with a Dockerfile: always a place, what is allowed there, and a hint.
 
-use osbs_types::{ErrorKind, Failure, Position};
+use crate::expand::ExpandError;
+use crate::mount::MountError;
+use osbs_types::{ErrorKind, Failure, Position, PullSpecError};
+use std::error::Error;
+use std::fmt;
 
 /// A Dockerfile that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{position}: {problem}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerfileError {
     /// Where.
     pub position: Position,
@@ -19,6 +22,154 @@ pub enum Problem {
     /// No FROM at all.
     #[error("there is no FROM instruction")]
     NoFrom,
+    /// The file is too large to be a Dockerfile.
+    #[error("the file has {size} bytes, allowed are {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// `# escape=` and others may stand once.
+    #[error("the directive {name:?} stands here a second time")]
+    RepeatedDirective {
+        /// Its name.
+        name: String,
+    },
+    /// `# escape=` with another character.
+    #[error("the escape directive says {value:?}, allowed are \\ and `")]
+    EscapeDirective {
+        /// What it says.
+        value: String,
+    },
+    /// The keyword.
+    #[error("unknown instruction {word:?}")]
+    UnknownInstruction {
+        /// As written.
+        word: String,
+        /// What was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// Only ARG may stand before the first FROM.
+    #[error("{keyword} stands before the first FROM, where only ARG is allowed")]
+    BeforeFrom {
+        /// The keyword.
+        keyword: String,
+    },
+    /// A flag.
+    #[error("{keyword} has no flag --{flag}{}", allowed_flags(allowed))]
+    UnknownFlag {
+        /// The keyword.
+        keyword: &'static str,
+        /// The flag.
+        flag: String,
+        /// The flags it has.
+        allowed: &'static [&'static str],
+        /// What was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// A flag that may stand once.
+    #[error("--{flag} stands here a second time")]
+    RepeatedFlag {
+        /// The flag.
+        flag: String,
+    },
+    /// A flag's value.
+    #[error("--{flag} is {value:?}, it must be {expected}")]
+    FlagValue {
+        /// The flag.
+        flag: String,
+        /// As written, empty when missing.
+        value: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// Number or form of the arguments.
+    #[error("{keyword} needs {expected}")]
+    Arguments {
+        /// The keyword.
+        keyword: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// `["a", 1]`.
+    #[error("a JSON array in a Dockerfile may hold only strings in double quotes")]
+    NotStrings,
+    /// `LABEL a=1 b`.
+    #[error("{keyword} {word:?} has no '=': the form is NAME=VALUE ..., with quotes around values that hold spaces")]
+    NoEqualsSign {
+        /// The keyword.
+        keyword: &'static str,
+        /// The word.
+        word: String,
+    },
+    /// `ENV =x`.
+    #[error("{keyword} with an empty name")]
+    BlankName {
+        /// The keyword.
+        keyword: &'static str,
+    },
+    /// `FROM x AS 1`.
+    #[error("{name:?} is no name for a stage: a letter, then letters, digits, '-', '_' and '.'")]
+    StageName {
+        /// As written.
+        name: String,
+    },
+    /// No line ends the heredoc.
+    #[error("no line {name:?} ends the heredoc")]
+    UnfinishedHeredoc {
+        /// The delimiter.
+        name: String,
+    },
+    /// `COPY x <<EOF`.
+    #[error("{keyword}: a heredoc cannot be the destination")]
+    HeredocDestination {
+        /// The keyword.
+        keyword: &'static str,
+    },
+    /// ONBUILD ONBUILD, ONBUILD FROM, ONBUILD MAINTAINER.
+    #[error("{keyword} is not allowed after ONBUILD")]
+    Trigger {
+        /// The keyword.
+        keyword: String,
+    },
+    /// A trigger of a parent image that is not one instruction.
+    #[error("the ONBUILD trigger is not one instruction")]
+    NotOneInstruction,
+    /// `RUN --mount`.
+    #[error("--mount={text} cannot be used")]
+    Mount {
+        /// As written.
+        text: String,
+        /// Why.
+        #[source]
+        source: MountError,
+    },
+    /// A variable.
+    #[error("{text:?} cannot be expanded")]
+    Expand {
+        /// As written.
+        text: String,
+        /// Why.
+        #[source]
+        source: ExpandError,
+    },
+    /// The image of a FROM.
+    #[error("FROM {text:?} names no image")]
+    Image {
+        /// As written.
+        text: String,
+        /// Why.
+        #[source]
+        source: PullSpecError,
+    },
+}
+
+fn allowed_flags(allowed: &[&str]) -> String {
+    if allowed.is_empty() {
+        return ": it takes no flags".to_owned();
+    }
+    format!("; allowed are --{}", allowed.join(", --"))
 }
 
 impl DockerfileError {
@@ -29,15 +180,41 @@ impl DockerfileError {
 
     /// What to do, when more is known.
     pub fn hint(&self) -> Option<String> {
-        None
+        match &self.problem {
+            Problem::UnknownInstruction { suggestion: Some(suggestion), .. } => {
+                Some(format!("did you mean {suggestion}?"))
+            }
+            Problem::UnknownInstruction { .. } => {
+                Some("if the line belongs to the instruction above, that one must end with a backslash".to_owned())
+            }
+            Problem::UnknownFlag { suggestion: Some(suggestion), .. } => Some(format!("did you mean --{suggestion}?")),
+            Problem::NoFrom => Some("start it with FROM IMAGE, or FROM scratch".to_owned()),
+            Problem::UnfinishedHeredoc { name } => {
+                Some(format!("put {name} alone on a line, without spaces before it (tabs are allowed with <<-)"))
+            }
+            Problem::Mount { source, .. } => source.hint(),
+            _ => None,
+        }
     }
 
     /// As stored with a build.
     pub fn to_failure(&self) -> Failure {
-        let failure = Failure::message(self.kind(), self.problem.to_string()).at(self.position.clone());
+        let failure = Failure::new(self.kind(), &self.problem).at(self.position.clone());
         match self.hint() {
             Some(hint) => failure.with_hint(hint),
             None => failure,
         }
+    }
+}
+
+impl fmt::Display for DockerfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.position, self.problem)
+    }
+}
+
+impl Error for DockerfileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem.source()
     }
 }

@@ -20,7 +20,5 @@ pub const LABEL_ALIASES: [(&str, &str); 11] = [
 /// Name and value of a label under any of its names, the preferred one first.
 pub fn find_label<'a>(labels: &'a LabelMap, preferred: &str) -> Option<(&'a str, &'a str)> {
     let get = |name: &str| labels.get_key_value(name).map(|(key, value)| (key.as_str(), value.as_str()));
-    get(preferred).or_else(|| {
-        LABEL_ALIASES.iter().filter(|(name, _)| *name == preferred).find_map(|(_, old)| get(old))
-    })
+    get(preferred).or_else(|| LABEL_ALIASES.iter().filter(|(name, _)| *name == preferred).find_map(|(_, old)| get(old)))
 }

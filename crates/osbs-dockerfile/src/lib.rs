@@ -7,22 +7,28 @@
 //! The meaning of everything is that of BuildKit's Dockerfile frontend, unless the item says otherwise.
 
 mod dockerfile;
+mod duration;
 mod edit;
 mod error;
 mod expand;
+mod flags;
 mod go_match;
 mod heredoc;
 mod ignore;
 mod instruction;
 mod label_aliases;
 pub mod label_rules;
+mod lines;
 mod model;
 mod mount;
+mod parse;
+mod shell_pattern;
+mod words;
 
-pub use dockerfile::{Dockerfile, Stage, parse_trigger};
+pub use dockerfile::{Dockerfile, MAX_FILE_SIZE, Stage, Warning, parse_trigger};
 pub use edit::EditError;
 pub use error::{DockerfileError, Problem};
-pub use expand::{ExpandError, expand, expand_heredoc, expand_words};
+pub use expand::{ExpandError, MAX_EXPANSION, expand, expand_heredoc, expand_words};
 pub use go_match::go_match;
 pub use ignore::{IgnorePatterns, PatternError};
 pub use instruction::{
