@@ -1,8 +1,10 @@
 //! The known name that looks most like a misspelt one.
 
-/// The nearest of `known` to `name`, if it is near enough to be meant: at most a third of its letters differ.
+/// The nearest of `known` to `name`, if it is near enough to be meant: a third of its letters may
+/// differ, or two of a short name (letters that changed places), or one of three.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let limit = (name.chars().count() / 3).max(1);
+    let letters = name.chars().count();
+    let limit = if letters < 4 { 1 } else { (letters / 3).max(2) };
     known
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

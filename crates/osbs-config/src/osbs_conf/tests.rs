@@ -104,7 +104,7 @@ fn mistakes_in_names() {
         ("[default]\ngit_ref = x\n", (2, 1), "did you mean \"git_commit\"?"),
         ("[default]\nverbose = 1\n", (2, 1), "did you mean \"verbose in [general]\"?"),
         ("[general]\nverbos = 1\n", (2, 1), "(allowed: build_json_dir, openshift_required_version, verbose)"),
-        ("[default]\nzzzzzz = 1\n", (2, 1), "namespace, node_selector.PLATFORM"),
+        ("[default]\nzzzzzz = 1\n", (2, 1), "nfs_server_path, node_selector.PLATFORM"),
         ("[platform:x-y]\n", (1, 1), "a platform name"),
         ("[platform:a]\nenable_v1=1\n[platform:b]\nenable_v1 = true\n", (4, 13), "more than one platform: a, b"),
         ("early = 1\n", (1, 1), "before any [section]"),

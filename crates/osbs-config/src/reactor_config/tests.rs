@@ -85,7 +85,7 @@ fn every_mistake_with_its_place() {
         ("version: '1'\n", 1, 10, "expected a whole number, found a text"),
         ("version: 1\nclusters:\n  x86_64:\n  - name: a\n", 4, 5, "clusters.x86_64[0]: the required key \"max_concurrent_builds\""),
         ("version: 1\nclusters: {x-y: []}\n", 2, 12, "a platform name"),
-        ("version: 1\nclusters: {x: [{name: a, max_concurrent_builds: -1}]}\n", 2, 48, "at least 0"),
+        ("version: 1\nclusters: {x: [{name: a, max_concurrent_builds: -1}]}\n", 2, 49, "at least 0"),
         ("version: 1\nclusters: {x: [{name: a, max_concurent_builds: 1, max_concurrent_builds: 1}]}\n", 2, 26, "did you mean \"max_concurrent_builds\"?"),
         ("version: 1\nregistries: [{url: r.example.com/v1}]\n", 2, 20, "v1, which is not supported"),
         ("version: 1\nregistries: [{url: r, insecure: 'yes'}]\n", 2, 33, "expected true or false, found a text"),
