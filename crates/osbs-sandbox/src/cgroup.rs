@@ -24,7 +24,8 @@ pub fn remove_cgroups(path: &str) -> Result<(), ProcessError> {
     let Some(inside) = inside else {
         return Err(ProcessError::Argument { what: "path of a cgroup below the root", value: path.to_owned() });
     };
-    let mounts = mount_table().map_err(|error| ProcessError::refused("list", "the cgroup mounts", io::Error::other(error)))?;
+    let mounts =
+        mount_table().map_err(|error| ProcessError::refused("list", "the cgroup mounts", io::Error::other(error)))?;
     let mut first = None;
     for mount in mounts.iter().filter(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2")) {
         if let Err(error) = remove(&mount.point.join(inside)) {

@@ -9,9 +9,13 @@
 
 mod cgroup;
 mod container;
+mod container_config;
 mod foreign;
+mod mount_points;
 mod mounts;
+mod output;
 mod overlay;
+mod probe_program;
 mod process;
 pub mod rooted;
 mod runtime;
@@ -23,5 +27,5 @@ pub use foreign::{ForeignError, can_run, register_binfmt};
 pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
 pub use overlay::Overlay;
 pub use process::{ProcessError, ProcessId};
-pub use runtime::{Runtime, RuntimeError, RuntimeKind, probe_runtime};
+pub use runtime::{Refusal, Runtime, RuntimeError, RuntimeKind, probe_runtime};
 pub use supervise::{Isolation, spawn_isolated};

@@ -178,7 +178,11 @@ mod tests {
     fn mountinfo_lines() {
         check_mount("21 26 0:20 / /proc rw,nosuid shared:5 - proc proc rw", "/proc", "proc");
         check_mount("30 26 0:20 /a /mnt/a\\040b\\134c rw - overlay overlay rw,lowerdir=/x", "/mnt/a b\\c", "overlay");
-        check_mount("30 26 0:20 / /sys/fs/cgroup rw shared:1 master:2 - cgroup2 cgroup rw", "/sys/fs/cgroup", "cgroup2");
+        check_mount(
+            "30 26 0:20 / /sys/fs/cgroup rw shared:1 master:2 - cgroup2 cgroup rw",
+            "/sys/fs/cgroup",
+            "cgroup2",
+        );
         assert_eq!(parse_mount(b""), None);
         assert_eq!(parse_mount(b"1 2 3"), None);
     }

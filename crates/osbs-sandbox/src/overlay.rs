@@ -116,11 +116,7 @@ impl Parts<'_> {
             let _ = fsconfig_set_flag(overlay.as_fd(), c"volatile");
         }
         fsconfig_create(overlay.as_fd())?;
-        let mount = rustix::mount::fsmount(
-            overlay.as_fd(),
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )?;
+        let mount = rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(mount.as_fd(), c"", CWD, self.target, flags)
     }

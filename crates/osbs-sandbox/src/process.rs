@@ -128,7 +128,9 @@ impl ProcessId {
         }
         match rustix::process::kill_process_group(pid, number) {
             Err(rustix::io::Errno::SRCH) => Ok(false),
-            other => other.map(|()| true).map_err(|error| ProcessError::refused("signal process group", self.pid, error)),
+            other => {
+                other.map(|()| true).map_err(|error| ProcessError::refused("signal process group", self.pid, error))
+            }
         }
     }
 

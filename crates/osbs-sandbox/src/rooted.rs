@@ -289,7 +289,8 @@ impl Root {
     /// # Errors
     /// It is missing, or the kernel's refusal.
     pub fn xattrs(&self, path: &Path) -> Done<Vec<(OsString, Vec<u8>)>> {
-        let Some(name) = self.place(path).and_then(|place| place.not_a_link()).while_trying("read attributes of", path)?
+        let Some(name) =
+            self.place(path).and_then(|place| place.not_a_link()).while_trying("read attributes of", path)?
         else {
             return Ok(Vec::new());
         };

@@ -1,6 +1,19 @@
-//! Which OCI runtime works on this machine.
+//! Which OCI runtime works on this machine: found out by running a container, not by guessing from versions.
+//!
+//! Must not hold a preference beyond the order runc, crun, youki, or remember the answer: the caller does.
+
+use crate::container::{RunSpec, run};
+use crate::mounts::MountError;
+use crate::probe_program::{native_machine, probe_dir, write_probe_program};
+use crate::{Network, ProcessError, rooted::RootedError};
 use osbs_types::ErrorKind;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tokio_util::sync::CancellationToken;
+
+/// Where programs of this kind are installed. Not PATH: a library does not read the environment.
+const PROGRAM_DIRS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The runtimes we know how to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +24,19 @@ pub enum RuntimeKind {
     Crun,
     /// youki.
     Youki,
+}
+
+impl RuntimeKind {
+    const ALL: [Self; 3] = [Self::Runc, Self::Crun, Self::Youki];
+
+    /// The program's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+            Self::Youki => "youki",
+        }
+    }
 }
 
 /// A runtime that has been seen working.
@@ -24,6 +50,15 @@ pub struct Runtime {
     pub version: String,
 }
 
+/// Why one runtime was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its name or path.
+    pub runtime: String,
+    /// The reason, one line.
+    pub reason: String,
+}
+
 /// A container could not be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,16 +66,166 @@ pub enum RuntimeError {
     /// Somebody asked to stop.
     #[error("the container was stopped because the build was cancelled")]
     Cancelled,
+    /// None of the runtimes runs a container here.
+    #[error("no OCI runtime works on this machine: {}; install one: apt-get install runc", list(tried))]
+    NoneWorks {
+        /// What was tried, and why it was refused.
+        tried: Vec<Refusal>,
+    },
+    /// `preferred` is neither a known name nor the path of a program so named.
+    #[error("{name:?} is not an OCI runtime we know; allowed are runc, crun, youki or an absolute path to one of them")]
+    UnknownName {
+        /// What was asked for.
+        name: String,
+    },
+    /// The program in the image could not be started.
+    #[error("cannot start {program:?} in the container: {reason}")]
+    Start {
+        /// First word of the command.
+        program: String,
+        /// What the runtime said.
+        reason: String,
+    },
+    /// The runtime failed before the program ran.
+    #[error("{runtime} could not set up the container: {reason}")]
+    Setup {
+        /// Its name.
+        runtime: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The runtime itself was killed, mostly for want of memory.
+    #[error("{runtime} was killed by signal {signal} while the container ran")]
+    Killed {
+        /// Its name.
+        runtime: &'static str,
+        /// The signal.
+        signal: i32,
+    },
+    /// A mount point could not be made in the image's root.
+    #[error("cannot make a mount point in the container's root file system")]
+    MountPoint(#[source] RootedError),
+    /// The list of mounts could not be read.
+    #[error("cannot prepare the container's mounts")]
+    Mount(#[source] MountError),
+    /// A process or cgroup operation failed.
+    #[error("cannot supervise the container")]
+    Process(#[source] ProcessError),
+    /// A file of ours, or a pipe.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn list(tried: &[Refusal]) -> String {
+    let lines: Vec<String> = tried.iter().map(|refusal| format!("{}: {}", refusal.runtime, refusal.reason)).collect();
+    lines.join("; ")
 }
 
 impl RuntimeError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Cancelled
+        match self {
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Start { .. } | Self::UnknownName { .. } => ErrorKind::User,
+            Self::NoneWorks { .. } | Self::Setup { .. } | Self::Killed { .. } | Self::Io { .. } => ErrorKind::Resource,
+            Self::MountPoint(error) => error.kind(),
+            Self::Mount(error) => error.kind(),
+            Self::Process(error) => error.kind(),
+        }
+    }
+
+    /// Wraps an I/O error.
+    pub(crate) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { operation, path: path.to_owned(), source: source.into() }
     }
 }
 
-/// Finds a runtime that really runs a container here. `preferred`: a name (`crun`) or absolute path to use and no other.
-pub fn probe_runtime(_preferred: Option<&str>) -> Result<Runtime, RuntimeError> {
-    todo!()
+/// Finds a runtime that really runs a container here (about 40 ms for the first one that does). `preferred`: a name
+/// (`crun`) or absolute path to use and no other.
+///
+/// # Errors
+/// [`RuntimeError::NoneWorks`] with the reason for each.
+pub fn probe_runtime(preferred: Option<&str>) -> Result<Runtime, RuntimeError> {
+    let candidates = preferred.map_or_else(all_candidates, |name| candidate(name).map(|found| vec![found]))?;
+    let mut tried = Vec::new();
+    for (kind, program) in candidates {
+        match program.ok_or_else(|| "not installed".to_owned()).and_then(|program| try_runtime(kind, program)) {
+            Ok(runtime) => return Ok(runtime),
+            Err(reason) => tried.push(Refusal { runtime: kind.as_str().to_owned(), reason }),
+        }
+    }
+    Err(RuntimeError::NoneWorks { tried })
+}
+
+type Candidate = (RuntimeKind, Option<PathBuf>);
+
+fn all_candidates() -> Result<Vec<Candidate>, RuntimeError> {
+    Ok(RuntimeKind::ALL.into_iter().map(|kind| (kind, installed(kind.as_str()))).collect())
+}
+
+fn candidate(name: &str) -> Result<Candidate, RuntimeError> {
+    let path = Path::new(name);
+    let last = path.file_name().map(|last| last.to_string_lossy().into_owned()).unwrap_or_default();
+    let kind = RuntimeKind::ALL.into_iter().find(|kind| last == kind.as_str());
+    match kind {
+        Some(kind) if name == kind.as_str() => Ok((kind, installed(name))),
+        Some(kind) if path.is_absolute() => Ok((kind, path.is_file().then(|| path.to_owned()))),
+        _ => Err(RuntimeError::UnknownName { name: name.to_owned() }),
+    }
+}
+
+/// The first file of that name in the usual folders.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+}
+
+/// Runs a program of a few bytes that exits with 0, in a container whose root holds nothing else.
+fn try_runtime(kind: RuntimeKind, program: PathBuf) -> Result<Runtime, String> {
+    let version = version_of(&program).map_err(|error| format!("{}: {error}", program.display()))?;
+    let runtime = Runtime { kind, program, version };
+    let dir = probe_dir().map_err(|error| format!("cannot make a folder to try it in: {error}"))?;
+    let (root, bundle) = (dir.path().join("root"), dir.path().join("bundle"));
+    let prepare = || {
+        std::fs::create_dir(&root)?;
+        std::fs::create_dir(&bundle)?;
+        write_probe_program(&root.join("probe"), native_machine())
+    };
+    prepare().map_err(|error: io::Error| format!("cannot prepare a container to try it with: {error}"))?;
+    let mut spec = RunSpec::new(&root, &bundle, vec!["/probe".to_owned()]);
+    spec.network = Network::None;
+    let mut said = String::new();
+    let mut listen = |_, line: &[u8]| said = String::from_utf8_lossy(line).into_owned();
+    match run(&runtime, &spec, &mut listen, &CancellationToken::new()) {
+        Ok(outcome) if outcome.exit_code == 0 => Ok(runtime),
+        Ok(outcome) => Err(format!("a trial container ended with exit code {}: {said}", outcome.exit_code)),
+        Err(RuntimeError::Setup { reason, .. } | RuntimeError::Start { reason, .. }) => Err(reason),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn version_of(program: &Path) -> io::Result<String> {
+    let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_names() {
+        for name in ["docker", "", "./runc", "/bin/sh", "runc "] {
+            assert!(matches!(probe_runtime(Some(name)), Err(RuntimeError::UnknownName { .. })), "{name:?}");
+        }
+        let error = probe_runtime(Some("/no/such/runc")).unwrap_err();
+        assert!(error.to_string().contains("runc: not installed"), "{error}");
+    }
 }

@@ -28,8 +28,7 @@ pub struct Isolation {
 
 impl Isolation {
     /// All of it: how a build's reactor runs.
-    pub const FULL: Self =
-        Self { pid_namespace: true, mount_namespace: true, session: true, die_with_parent: true };
+    pub const FULL: Self = Self { pid_namespace: true, mount_namespace: true, session: true, die_with_parent: true };
 }
 
 /// Starts `command` so. The calling thread is the same afterwards: its later children are ordinary ones again.

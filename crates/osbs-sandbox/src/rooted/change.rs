@@ -163,9 +163,7 @@ impl Place {
         let removed = match self.stat().map(|node| node.kind) {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error),
-            Ok(NodeKind::Directory) => {
-                rustix::fs::unlinkat(&self.dir, self.name.as_os_str(), AtFlags::REMOVEDIR)
-            }
+            Ok(NodeKind::Directory) => rustix::fs::unlinkat(&self.dir, self.name.as_os_str(), AtFlags::REMOVEDIR),
             Ok(_) => rustix::fs::unlinkat(&self.dir, self.name.as_os_str(), AtFlags::empty()),
         };
         match removed {

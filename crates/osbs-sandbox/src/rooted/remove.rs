@@ -57,11 +57,8 @@ impl Place {
     /// Depth first, one open folder at a time: depth costs memory, not descriptors or stack.
     fn empty_folder(&self) -> Result<(), Errno> {
         let mut current = enter(&self.dir, &self.name)?;
-        let mut levels = vec![Level {
-            name: self.name.clone(),
-            identity: identity(&current)?,
-            folders: remove_files(&current)?,
-        }];
+        let mut levels =
+            vec![Level { name: self.name.clone(), identity: identity(&current)?, folders: remove_files(&current)? }];
         while let Some(level) = levels.last_mut() {
             if let Some(name) = level.folders.pop() {
                 let below = enter(&current, &name)?;
