@@ -28,7 +28,12 @@ pub enum RequestBody {
         make: MakeBody,
     },
     /// A stream that exists once: the request is sent once.
-    Once(Arc<Mutex<Option<BodyStream>>>),
+    Once {
+        /// Bytes, if known: sent as `Content-Length`.
+        length: Option<u64>,
+        /// The stream, until it is taken.
+        stream: Arc<Mutex<Option<BodyStream>>>,
+    },
 }
 
 impl fmt::Debug for RequestBody {
@@ -37,7 +42,7 @@ impl fmt::Debug for RequestBody {
             Self::Empty => f.write_str("Empty"),
             Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
             Self::Replayable { length, .. } => write!(f, "Replayable({length:?})"),
-            Self::Once(_) => f.write_str("Once"),
+            Self::Once { length, .. } => write!(f, "Once({length:?})"),
         }
     }
 }
@@ -49,19 +54,19 @@ impl RequestBody {
     }
 
     /// A stream that exists once.
-    pub fn once(stream: BodyStream) -> Self {
-        Self::Once(Arc::new(Mutex::new(Some(stream))))
+    pub fn once(length: Option<u64>, stream: BodyStream) -> Self {
+        Self::Once { length, stream: Arc::new(Mutex::new(Some(stream))) }
     }
 
     /// Whether another attempt can carry the same body.
     pub fn can_be_sent_again(&self) -> bool {
-        !matches!(self, Self::Once(_))
+        !matches!(self, Self::Once { .. })
     }
 
     /// `Content-Length` to be set by hand, where the body itself does not tell.
     pub(crate) fn explicit_length(&self) -> Option<u64> {
         match self {
-            Self::Replayable { length, .. } => *length,
+            Self::Replayable { length, .. } | Self::Once { length, .. } => *length,
             _ => None,
         }
     }
@@ -72,8 +77,8 @@ impl RequestBody {
             Self::Empty => Some(reqwest::Body::from("")),
             Self::Bytes(bytes) => Some(reqwest::Body::from(bytes.clone())),
             Self::Replayable { make, .. } => Some(watched(make()?, watch)),
-            Self::Once(slot) => {
-                slot.lock().unwrap_or_else(PoisonError::into_inner).take().map(|stream| watched(stream, watch))
+            Self::Once { stream, .. } => {
+                stream.lock().unwrap_or_else(PoisonError::into_inner).take().map(|stream| watched(stream, watch))
             }
         })
     }

@@ -52,6 +52,11 @@ impl Request {
         &self.url
     }
 
+    /// Whether another attempt can carry the same body.
+    pub fn can_be_sent_again(&self) -> bool {
+        self.body.can_be_sent_again()
+    }
+
     /// Adds a header. It goes along on redirects, so it is no place for credentials.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
