@@ -104,11 +104,12 @@ pub(crate) fn recover_one(
 fn ending_of_the_dead(build: &Build, mark: Option<&ProcessMark>) -> Ending {
     let reason = match mark {
         Some(mark) if mark.boot_id != boot_id() => "the machine was restarted before the build had ended".to_owned(),
-        Some(mark) => format!("the build's runner (process {}) was killed", mark.runner),
+        Some(_) => "the build's runner was killed".to_owned(),
         None => "the build's runner did not start".to_owned(),
     };
     if build.cancel_requested {
-        let reason = Some(format!("cancelled; {reason}"));
+        let wish = build.reason.as_deref().unwrap_or("cancelled");
+        let reason = Some(format!("{wish}; {reason}"));
         return Ending { state: BuildState::Cancelled, reason, kind: ErrorKind::Cancelled };
     }
     Ending { state: BuildState::Error, reason: Some(reason), kind: ErrorKind::Resource }
