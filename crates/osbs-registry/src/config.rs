@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn refused() {
-        for bad in ["", "ftp://x", "a/b", "u:p@host", "host/v1", "http://host/v1/", "a b", "host?x", "https://", "a#b"] {
+        for bad in ["", "ftp://x", "a/b", "u:p@host", "host/v1", "http://host/v1/", "a b", "host?x", "https://", "a#b"]
+        {
             assert!(RegistryConfig::new(bad, false).is_err(), "{bad:?}");
         }
     }

@@ -133,7 +133,8 @@ impl Credentials {
             column: error.column(),
         };
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(syntax)?;
-        let config_shape = value.get("auths").is_some() || value.get("credsStore").is_some() || value.get("credHelpers").is_some();
+        let config_shape =
+            value.get("auths").is_some() || value.get("credsStore").is_some() || value.get("credHelpers").is_some();
         let (entries, helper) = if config_shape {
             let file: File = serde_json::from_value(value).map_err(syntax)?;
             (file.auths.unwrap_or_default(), file.creds_store)
@@ -231,7 +232,8 @@ mod tests {
         check_find(config, "r.example.com:5000", "x", Some(("u", "p")));
         let hub = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6cHc="}}}"#;
         check_find(hub, "docker.io", "library/x", Some(("me", "pw")));
-        let podman = r#"{"auths": {"r.io": {"auth": "YTph"}, "r.io/ns": {"auth": "Yjpi"}, "r.io/ns/repo": {"auth": "Yzpj"}}}"#;
+        let podman =
+            r#"{"auths": {"r.io": {"auth": "YTph"}, "r.io/ns": {"auth": "Yjpi"}, "r.io/ns/repo": {"auth": "Yzpj"}}}"#;
         check_find(podman, "r.io", "other/x", Some(("a", "a")));
         check_find(podman, "r.io", "ns/x", Some(("b", "b")));
         check_find(podman, "r.io", "ns/repo", Some(("c", "c")));
@@ -253,7 +255,8 @@ mod tests {
     fn a_folder_is_a_mounted_secret() {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(matches!(Credentials::read(folder.path()), Err(CredentialsError::Missing { .. })));
-        fs::write(folder.path().join(".dockerconfigjson"), r#"{"auths": {"r.io": {"auth": "bWU6cHc="}}}"#).expect("written");
+        fs::write(folder.path().join(".dockerconfigjson"), r#"{"auths": {"r.io": {"auth": "bWU6cHc="}}}"#)
+            .expect("written");
         assert!(Credentials::read(folder.path()).expect("read").find("r.io", "x").is_some());
     }
 }

@@ -9,8 +9,8 @@ use osbs_types::{Architecture, Digest, ErrorKind};
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// No usable answer, also after retries.
-    #[error("registry {registry} does not answer: cannot {action}")]
-    Unreachable {
+    #[error("cannot {action} at registry {registry}")]
+    Transport {
         /// Host and port.
         registry: String,
         /// What was to be done.
@@ -103,7 +103,9 @@ pub enum RegistryError {
         source: serde_json::Error,
     },
     /// A manifest of a kind that cannot be used here.
-    #[error("{image} is of media type {media_type:?}; only OCI and Docker schema 2 images and indexes of them can be used")]
+    #[error(
+        "{image} is of media type {media_type:?}; only OCI and Docker schema 2 images and indexes of them can be used"
+    )]
     MediaType {
         /// The image.
         image: String,
@@ -128,6 +130,14 @@ pub enum RegistryError {
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// A text that is neither repository nor image.
+    #[error("{name:?} is not a name that registry {registry} can be asked for")]
+    BadName {
+        /// Host and port.
+        registry: String,
+        /// The text.
+        name: String,
     },
     /// The registry's name in the configuration.
     #[error("the configuration names a bad registry")]
@@ -155,7 +165,9 @@ fn login_text(with_login: bool, helper: &Option<String>) -> String {
         (true, _) => "the login in the credentials file is not accepted for it".to_owned(),
         (false, None) => "the credentials file has no login for it".to_owned(),
         (false, Some(helper)) => {
-            format!("the credentials file has no login for it, and helper program docker-credential-{helper} is not run")
+            format!(
+                "the credentials file has no login for it, and helper program docker-credential-{helper} is not run"
+            )
         }
     }
 }
@@ -164,13 +176,17 @@ impl RegistryError {
     /// Whose fault.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable { source, .. } => source.kind(),
+            Self::Transport { source, .. } => source.kind(),
             Self::Status { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
             | Self::Protocol { .. }
             | Self::Manifest { .. } => ErrorKind::Remote,
-            Self::NotFound { .. } | Self::MediaType { .. } | Self::NoSuchPlatform { .. } | Self::Uri(_) => ErrorKind::User,
+            Self::NotFound { .. }
+            | Self::BadName { .. }
+            | Self::MediaType { .. }
+            | Self::NoSuchPlatform { .. }
+            | Self::Uri(_) => ErrorKind::User,
             Self::Denied { .. } => ErrorKind::Policy,
             Self::Store { source, .. } => source.kind(),
             Self::Credentials(error) => error.kind(),
@@ -191,7 +207,7 @@ impl RegistryError {
     /// Whether it may pass by itself.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { source, .. } => source.is_transient(),
+            Self::Transport { source, .. } => source.is_transient(),
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }

@@ -51,6 +51,11 @@ impl Counter {
         self.tell(self.done.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes));
     }
 
+    /// Says that all is done, whatever was mounted or there already.
+    pub(crate) fn complete(&self) {
+        self.tell(self.total);
+    }
+
     fn tell(&self, done: u64) {
         if let Some(observer) = &self.progress.0 {
             observer(done.min(self.total), self.total);
