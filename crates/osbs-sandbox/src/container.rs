@@ -222,9 +222,9 @@ impl BundleFiles {
     /// The runtime's last complaint. Of a program that started and failed it has none.
     fn complaint(&self) -> Option<String> {
         let log = std::fs::read_to_string(&self.log).ok()?;
-        let records = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut records = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let bad = |record: &serde_json::Value| matches!(record["level"].as_str(), Some("error" | "fatal"));
-        let last = records.filter(bad).last()?;
+        let last = records.rfind(bad)?;
         Some(last["msg"].as_str().unwrap_or_default().to_owned())
     }
 }

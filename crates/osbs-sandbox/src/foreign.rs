@@ -160,7 +160,7 @@ fn register(machine: &Machine, interpreter: &Path) -> Result<(), ForeignError> {
 /// `:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS` (the kernel's admin-guide/binfmt-misc). O and C: the credentials of
 /// the program count, so that set-id programs work; F: the interpreter is opened now, and needed in no image.
 fn registration(prefix: &str, machine: &Machine, interpreter: &Path) -> Vec<u8> {
-    let escape = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let escape = |bytes: Vec<u8>| bytes.iter().fold(String::new(), |text, byte| text + &format!("\\x{byte:02x}"));
     let (magic, mask) = (escape(machine.magic()), escape(machine.mask()));
     let mut line = format!(":{prefix}-{}:M::{magic}:{mask}:", machine.qemu).into_bytes();
     line.extend_from_slice(interpreter.as_os_str().as_bytes());

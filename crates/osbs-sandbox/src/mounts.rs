@@ -146,16 +146,8 @@ fn unescape(text: &[u8]) -> OsString {
             let digits = std::str::from_utf8(digits).ok()?;
             u8::from_str_radix(digits, 8).ok()
         });
-        match value {
-            Some(value) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
+        out.push(value.unwrap_or(byte));
+        rest = if value.is_some() { &tail[3..] } else { tail };
     }
     OsString::from_vec(out)
 }

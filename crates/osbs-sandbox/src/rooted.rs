@@ -248,7 +248,7 @@ impl Root {
     /// # Errors
     /// A loop of links, or the kernel's refusal.
     pub fn stat(&self, path: &Path) -> Done<Option<Node>> {
-        let stat = self.open_in(path, OFlags::PATH).and_then(|fd| rustix::fs::fstat(fd));
+        let stat = self.open_in(path, OFlags::PATH).and_then(rustix::fs::fstat);
         absent_as_none(stat.map(|stat| Node::from_stat(&stat))).while_trying("look at", path)
     }
 

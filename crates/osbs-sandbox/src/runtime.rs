@@ -153,7 +153,10 @@ impl RuntimeError {
 /// # Errors
 /// [`RuntimeError::NoneWorks`] with the reason for each.
 pub fn probe_runtime(preferred: Option<&str>) -> Result<Runtime, RuntimeError> {
-    let candidates = preferred.map_or_else(all_candidates, |name| candidate(name).map(|found| vec![found]))?;
+    let candidates = match preferred {
+        Some(name) => vec![candidate(name)?],
+        None => RuntimeKind::ALL.into_iter().map(|kind| (kind, installed(kind.as_str()))).collect(),
+    };
     let mut tried = Vec::new();
     for (kind, program) in candidates {
         match program.ok_or_else(|| "not installed".to_owned()).and_then(|program| try_runtime(kind, program)) {
@@ -165,10 +168,6 @@ pub fn probe_runtime(preferred: Option<&str>) -> Result<Runtime, RuntimeError> {
 }
 
 type Candidate = (RuntimeKind, Option<PathBuf>);
-
-fn all_candidates() -> Result<Vec<Candidate>, RuntimeError> {
-    Ok(RuntimeKind::ALL.into_iter().map(|kind| (kind, installed(kind.as_str()))).collect())
-}
 
 fn candidate(name: &str) -> Result<Candidate, RuntimeError> {
     let path = Path::new(name);
