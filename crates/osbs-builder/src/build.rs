@@ -1,7 +1,12 @@
 //! The whole build, from request to image.
 
+use crate::commit;
 use crate::error::BuildError;
+use crate::plan::{Plan, StageParent};
 use crate::request::{BuildObserver, BuildRequest, BuiltImage};
+use crate::stage::Executor;
+use crate::stage_root::WorkDir;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Builds one image.
@@ -9,9 +14,38 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// See [`BuildError`]. On every way out nothing is left mounted and the work folder is empty.
 pub fn build(
-    _request: BuildRequest<'_>,
-    _observer: &dyn BuildObserver,
-    _cancel: &CancellationToken,
+    mut request: BuildRequest<'_>,
+    observer: &dyn BuildObserver,
+    cancel: &CancellationToken,
 ) -> Result<BuiltImage, BuildError> {
-    todo!()
+    let (taps, sink) = (std::mem::take(&mut request.taps), request.sink.take());
+    let mut timings = Vec::new();
+    let started = Instant::now();
+    let plan = Plan::new(request.dockerfile, &request.build_args, request.target.as_deref(), &request.architecture)?;
+    let work = WorkDir::new(request.work_dir)?;
+
+    let mut executor = Executor::new(&request, &plan, &work, observer, cancel);
+    let stage = executor.target()?;
+    let unpack = executor.unpack_seconds;
+    // Unmounts what was read from.
+    drop(executor);
+    timings.push(("unpack", unpack));
+    timings.push(("instructions", started.elapsed().as_secs_f64() - unpack));
+
+    let started = Instant::now();
+    let layer = commit::layer(&request, &stage, taps, sink, observer, cancel)?;
+    timings.push(("layer", started.elapsed().as_secs_f64()));
+
+    let wanted = match plan.root_parent(plan.target) {
+        StageParent::Image { platform: Some(platform), .. } => platform,
+        _ => &request.architecture,
+    };
+    let image = commit::image(&request, &stage, &layer, wanted)?;
+    let (parent, parent_name) = (stage.image.clone(), stage.image_name.clone());
+    drop(stage);
+
+    let started = Instant::now();
+    drop(work);
+    timings.push(("clean up", started.elapsed().as_secs_f64()));
+    Ok(BuiltImage { image, new_layer: layer, parent, parent_name, timings })
 }

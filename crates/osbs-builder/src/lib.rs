@@ -5,14 +5,25 @@
 //! in an overlay over its parent's unpacked layers, and what the target stage's chain changed is streamed into exactly
 //! one new layer. Every path that a Dockerfile, a context or an image chose is resolved inside its root.
 
+mod accounts;
 mod build;
+mod commit;
+mod config_change;
 mod disk;
 mod error;
 mod file_copy;
 mod file_mode;
 mod plan;
+mod removal;
 mod request;
+mod run;
+mod run_mounts;
+mod source;
+mod stage;
+mod stage_root;
+mod transfer;
 mod tree_copy;
+mod variables;
 
 pub use build::build;
 pub use error::{BuildError, FileError, InstructionError, PlanError};

@@ -1,0 +1,163 @@
+//! From a finished stage to an image: the layer, the config, the manifest.
+
+use crate::error::BuildError;
+use crate::request::{BuildObserver, BuildRequest};
+use crate::stage::{Note, Stage, threads};
+use osbs_image::{
+    ArchiveDigest, ArchiveError, BlobSink, History, ImageConfig, LayerError, LayerRequest, LayerTap, StoredImage,
+    WrittenLayer, write_layer,
+};
+use osbs_types::{Architecture, Timestamp};
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+
+/// Streams the stage's changes into one layer.
+pub(crate) fn layer(
+    request: &BuildRequest<'_>,
+    stage: &Stage,
+    mut taps: Vec<Box<dyn LayerTap>>,
+    sink: Option<Box<dyn BlobSink>>,
+    observer: &dyn BuildObserver,
+    cancel: &CancellationToken,
+) -> Result<WrittenLayer, BuildError> {
+    if request.prepare_archive {
+        let tap = ArchiveDigest::begin(request.store, stage.image.as_ref(), cancel).map_err(|error| match error {
+            ArchiveError::Store(source) => BuildError::Store(source),
+            ArchiveError::Layer(source) => layer_error("read the parent's layers", source),
+            ArchiveError::Cancelled => BuildError::Cancelled,
+            _ => BuildError::Internal("the archive's checksum cannot be begun"),
+        })?;
+        taps.push(Box::new(tap));
+    }
+    let uppers = stage.uppers();
+    let layer = LayerRequest {
+        uppers: &uppers,
+        compression: request.compression,
+        clamp_mtime: request.clamp_mtime,
+        threads: threads(request.threads),
+        taps,
+        sink,
+    };
+    let progress = |done: u64, total: u64| observer.progress("layer", done, total);
+    write_layer(request.store, layer, cancel, &progress).map_err(|source| layer_error("write the layer", source))
+}
+
+fn layer_error(action: &'static str, source: LayerError) -> BuildError {
+    match source {
+        LayerError::Cancelled => BuildError::Cancelled,
+        source => BuildError::Layer { action, source },
+    }
+}
+
+/// Config and manifest over the layer.
+pub(crate) fn image(
+    request: &BuildRequest<'_>,
+    stage: &Stage,
+    layer: &WrittenLayer,
+    wanted: &Architecture,
+) -> Result<StoredImage, BuildError> {
+    let created = match request.clamp_mtime {
+        Some(seconds) => Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH),
+        None => Timestamp::now(),
+    }
+    .to_string();
+    let mut config = stage.config.image.clone();
+    config.config.labels.extend(request.labels.iter().cloned());
+    let base = stage.image.as_ref();
+    let config = finished(config, base.map(|image| image.diff_ids.len()), &stage.history, layer, wanted, &created);
+    let mut layers = base.map(|image| image.layers.clone()).unwrap_or_default();
+    layers.push(layer.descriptor.clone());
+    StoredImage::create(request.store, request.format, &config, &layers, None).map_err(BuildError::Store)
+}
+
+fn finished(
+    mut config: ImageConfig,
+    parent_layers: Option<usize>,
+    notes: &[Note],
+    layer: &WrittenLayer,
+    wanted: &Architecture,
+    created: &str,
+) -> ImageConfig {
+    config.created = Some(created.to_owned());
+    if config.architecture.is_empty() {
+        config.architecture.clone_from(&wanted.name);
+    }
+    if config.variant.is_none() && config.architecture == wanted.name {
+        config.variant.clone_from(&wanted.variant);
+    }
+    if config.os.is_empty() {
+        "linux".clone_into(&mut config.os);
+    }
+    // How the parent was made (container_config, docker_version, BuildKit's notes) says nothing about this image.
+    config.other = Map::new();
+    config.config.other = Map::new();
+    config.config.on_build = config.config.on_build.filter(|triggers| !triggers.is_empty());
+    "layers".clone_into(&mut config.rootfs.kind);
+    config.rootfs.diff_ids.push(layer.diff_id.clone());
+    balance(&mut config.history, parent_layers.unwrap_or(0));
+    config.history.extend(own_history(notes, created));
+    config
+}
+
+/// Makes as many entries of the parent's history stand for a layer as it has layers. Many tools write none.
+fn balance(history: &mut Vec<History>, layers: usize) {
+    let with_layer = history.iter().filter(|entry| !entry.empty_layer).count();
+    if with_layer < layers {
+        let unknown = || History { created_by: Some("(unknown)".to_owned()), ..History::default() };
+        history.splice(0..0, std::iter::repeat_with(unknown).take(layers - with_layer));
+    }
+    for entry in history.iter_mut().filter(|entry| !entry.empty_layer).skip(layers) {
+        entry.empty_layer = true;
+    }
+}
+
+/// One entry an instruction; the last that may have changed files stands for the layer.
+fn own_history(notes: &[Note], created: &str) -> Vec<History> {
+    let entry = |text: &str, empty_layer: bool| History {
+        created: Some(created.to_owned()),
+        created_by: Some(text.to_owned()),
+        empty_layer,
+        ..History::default()
+    };
+    if notes.is_empty() {
+        return vec![entry("FROM", false)];
+    }
+    let layer = notes.iter().rposition(|note| note.files).unwrap_or(notes.len() - 1);
+    notes.iter().enumerate().map(|(index, note)| entry(&note.text, index != layer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(text: &str, files: bool) -> Note {
+        Note { text: text.to_owned(), files }
+    }
+
+    #[test]
+    fn exactly_one_entry_stands_for_the_layer() {
+        let check = |notes: &[Note], expected: &[bool]| {
+            let empty: Vec<bool> = own_history(notes, "now").iter().map(|entry| entry.empty_layer).collect();
+            assert_eq!(empty, expected, "{notes:?}");
+        };
+        check(&[], &[false]);
+        check(&[note("ENV", false)], &[false]);
+        check(&[note("COPY", true), note("RUN", true), note("CMD", false)], &[true, false, true]);
+    }
+
+    #[test]
+    fn a_parents_history_is_made_to_fit_its_layers() {
+        let entries =
+            |empty: &[bool]| empty.iter().map(|&it| History { empty_layer: it, ..History::default() }).collect();
+        let check = |history: &[bool], layers: usize, expected: &[bool]| {
+            let mut history: Vec<History> = entries(history);
+            balance(&mut history, layers);
+            let empty: Vec<bool> = history.iter().map(|entry| entry.empty_layer).collect();
+            assert_eq!(empty, expected);
+        };
+        check(&[], 2, &[false, false]);
+        check(&[false, true], 1, &[false, true]);
+        check(&[false, true], 3, &[false, false, false, true]);
+        check(&[false, false, false], 1, &[false, true, true]);
+    }
+}

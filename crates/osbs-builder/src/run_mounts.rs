@@ -1,0 +1,278 @@
+//! `RUN --mount=...`: binds, caches, memory file systems and secrets of one command, gone when it has ended.
+
+use crate::accounts::rooted;
+use crate::config_change::{absolute, clean_path};
+use crate::error::{BuildError, FileError, InstructionError};
+use crate::stage_root::StageRoot;
+use crate::tree_copy::{OPEN_DIR, Rules, TreeCopy};
+use osbs_dockerfile::{Mount, Sharing};
+use osbs_sandbox::rooted::{NodeKind, Owner, Root};
+use osbs_sandbox::{BindMount, Tmpfs};
+use osbs_types::Digest;
+use rustix::fs::{FlockOperation, Gid, Mode, Uid, flock, openat};
+use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+/// Shorter secrets are not looked for in the output: they would make it unreadable.
+const SHORTEST_REDACTED: usize = 4;
+
+/// What one RUN gets beside its root.
+#[derive(Default)]
+pub(crate) struct RunMounts {
+    pub binds: Vec<BindMount>,
+    pub tmpfs: Vec<Tmpfs>,
+    /// From secrets with `env=`.
+    pub env: Vec<String>,
+    secrets: Vec<Vec<u8>>,
+    /// Overlays and locks that live as long as the command.
+    overlays: Vec<StageRoot>,
+    locks: Vec<File>,
+}
+
+/// Where mounts come from.
+pub(crate) struct MountSources<'a> {
+    /// For relative targets.
+    pub working_dir: &'a str,
+    /// `--secret`, id to file.
+    pub secrets: &'a BTreeMap<String, PathBuf>,
+    /// Kept caches.
+    pub cache_dir: &'a Path,
+    /// A new folder of this RUN's own.
+    pub scratch: &'a Path,
+    pub threads: usize,
+    pub cancel: &'a CancellationToken,
+}
+
+impl RunMounts {
+    /// Adds one mount. `tree` is the folder that its `from` means: context, stage or image.
+    pub(crate) fn add(
+        &mut self,
+        mount: &Mount,
+        tree: Option<&Path>,
+        sources: &MountSources<'_>,
+    ) -> Result<(), InstructionError> {
+        let target = |text: &str| PathBuf::from(clean_path(&absolute(sources.working_dir, text)));
+        match mount {
+            Mount::Bind { source, target: at, read_only, .. } => {
+                let tree = tree.ok_or(BuildError::Internal("a bind mount without its tree"))?;
+                let source = inside(tree, source)?;
+                let source = if *read_only { source } else { self.writable(&source, sources)? };
+                self.binds.push(BindMount { source, target: target(at), readonly: *read_only });
+            }
+            Mount::Cache { id, source, target: at, read_only, sharing, mode, uid, gid, .. } => {
+                let owner = Owner { uid: *uid, gid: *gid };
+                let folder = self.cache(id, *sharing, sources)?;
+                if !folder.exists() {
+                    new_cache(&folder, *mode, owner, tree.map(|tree| inside(tree, source)).transpose()?, sources)?;
+                }
+                self.binds.push(BindMount { source: folder, target: target(at), readonly: *read_only });
+            }
+            Mount::Tmpfs { target: at, size } => {
+                self.tmpfs.push(Tmpfs { target: target(at), size: *size, mode: 0o1777 });
+            }
+            Mount::Secret { id, target: at, env, required, mode, uid, gid } => {
+                let Some(file) = sources.secrets.get(id) else {
+                    return if *required { Err(InstructionError::NoSecret { id: id.clone() }) } else { Ok(()) };
+                };
+                let value = fs::read(file).map_err(|e| FileError::new("read the secret", id, e))?;
+                if let Some(at) = at {
+                    let copy = sources.scratch.join(format!("secret{}", self.binds.len()));
+                    write_private(&copy, &value, *mode, *uid, *gid)?;
+                    self.binds.push(BindMount { source: copy, target: target(at), readonly: true });
+                }
+                if let Some(name) = env {
+                    self.env.push(format!("{name}={}", String::from_utf8_lossy(&value)));
+                }
+                self.remember_secret(&value);
+            }
+            Mount::Ssh { required, .. } => {
+                if *required {
+                    let instead = Some("give the key as a secret, or fetch before the build".into());
+                    return Err(InstructionError::Unsupported { what: "RUN --mount=type=ssh".into(), instead });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lone heredoc with `#!`: its file, and the path in the container.
+    pub(crate) fn script(&mut self, scratch: &Path, content: &str) -> Result<String, InstructionError> {
+        let file = scratch.join("script");
+        write_private(&file, content.as_bytes(), 0o755, 0, 0)?;
+        let target = "/dev/pipes/script";
+        self.binds.push(BindMount { source: file, target: target.into(), readonly: true });
+        Ok(target.to_owned())
+    }
+
+    fn remember_secret(&mut self, value: &[u8]) {
+        for line in value.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            if line.len() >= SHORTEST_REDACTED {
+                self.secrets.push(line.to_vec());
+            }
+        }
+    }
+
+    /// The line without secrets of this command.
+    pub(crate) fn redact<'l>(&self, line: &'l [u8]) -> Cow<'l, [u8]> {
+        let mut line = Cow::Borrowed(line);
+        for secret in &self.secrets {
+            let find = |text: &[u8]| text.windows(secret.len()).position(|part| part == secret.as_slice());
+            let Some(mut at) = find(&line) else { continue };
+            let (mut clean, mut rest) = (Vec::new(), &line[..]);
+            loop {
+                clean.extend_from_slice(&rest[..at]);
+                clean.extend_from_slice(b"*****");
+                rest = &rest[at + secret.len()..];
+                match find(rest) {
+                    Some(next) => at = next,
+                    None => break,
+                }
+            }
+            clean.extend_from_slice(rest);
+            line = Cow::Owned(clean);
+        }
+        line
+    }
+
+    /// A view of `source` whose changes are thrown away.
+    fn writable(&mut self, source: &Path, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
+        let base = sources.scratch.join(format!("bind{}", self.overlays.len()));
+        if source.is_dir() {
+            let mut overlay = StageRoot::new("a writable bind mount".into(), base, vec![source.to_owned()])?;
+            let path = overlay.mounted()?.to_owned();
+            self.overlays.push(overlay);
+            return Ok(path);
+        }
+        let copy = base.with_extension("file");
+        fs::copy(source, &copy).map_err(|e| FileError::new("copy", source, e).located(sources.scratch))?;
+        Ok(copy)
+    }
+
+    /// The folder of a cache; its name is a hash, so that no id leads elsewhere.
+    fn cache(&mut self, id: &str, sharing: Sharing, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
+        let name = Digest::from_sha256(&Sha256::digest(id).into()).hex().to_owned();
+        let failed = |e: std::io::Error| FileError::new("open the cache", id, e).located(sources.scratch);
+        fs::create_dir_all(sources.cache_dir).map_err(failed)?;
+        let lock = |name: &str| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(sources.cache_dir.join(format!("{name}.lock")))
+                .map_err(failed)
+        };
+        match sharing {
+            Sharing::Shared => {}
+            Sharing::Locked => {
+                let file = lock(&name)?;
+                while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                    if sources.cancel.is_cancelled() {
+                        return Err(BuildError::Cancelled.into());
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                self.locks.push(file);
+            }
+            Sharing::Private => {
+                for number in 0..1000 {
+                    let name = format!("{name}-{number}");
+                    let file = lock(&name)?;
+                    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                        self.locks.push(file);
+                        return Ok(sources.cache_dir.join(name));
+                    }
+                }
+            }
+        }
+        Ok(sources.cache_dir.join(name))
+    }
+}
+
+/// `path` in `tree`, links resolved inside it.
+fn inside(tree: &Path, path: &str) -> Result<PathBuf, InstructionError> {
+    let root = Root::open(tree).map_err(rooted)?;
+    let real = root.resolve(Path::new("/").join(path).as_path()).map_err(rooted)?;
+    let there = root.lstat(&real).map_err(rooted)?;
+    if there.is_none_or(|node| !matches!(node.kind, NodeKind::File | NodeKind::Directory)) {
+        let (source_path, place) = (path.to_owned(), "the source of the mount".to_owned());
+        return Err(InstructionError::NoSource { source_path, place, hint: None });
+    }
+    Ok(tree.join(real.strip_prefix("/").unwrap_or(&real)))
+}
+
+fn new_cache(
+    folder: &Path,
+    mode: u32,
+    owner: Owner,
+    content: Option<PathBuf>,
+    sources: &MountSources<'_>,
+) -> Result<(), InstructionError> {
+    let failed = |e: std::io::Error| FileError::new("create the cache", folder, e).located(sources.scratch);
+    fs::create_dir(folder).map_err(failed)?;
+    if let Some(content) = content {
+        let open = |path: &Path| {
+            openat(rustix::fs::CWD, path, OPEN_DIR, Mode::empty()).map_err(|e| FileError::new("open", path, e))
+        };
+        let rules = Rules {
+            owner: Some(owner),
+            mode: None,
+            filter: None,
+            max_files: u64::MAX,
+            max_depth: 1000,
+            threads: sources.threads,
+            may_postpone: false,
+        };
+        TreeCopy::new(&rules, folder, sources.cancel)
+            .contents(open(&content)?, Vec::new(), open(folder)?, false, true)
+            .map_err(|stop| match stop {
+                crate::tree_copy::CopyStop::Failed(error) => InstructionError::File(error.located(sources.scratch)),
+                _ => BuildError::Cancelled.into(),
+            })?;
+    }
+    std::os::unix::fs::chown(folder, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(())
+}
+
+fn write_private(path: &Path, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), InstructionError> {
+    let failed = |e: std::io::Error| FileError::new("write", path, e).located(path.parent().unwrap_or(path));
+    let mut file = File::options().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    let owner = (Some(Uid::from_raw_unchecked(uid)), Some(Gid::from_raw_unchecked(gid)));
+    rustix::fs::fchown(&file, owner.0, owner.1).map_err(|e| failed(e.into()))?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_reach_the_log() {
+        let mut mounts = RunMounts::default();
+        mounts.remember_secret(b"hunter2\nab\n");
+        let check = |line: &str, expected: &str| {
+            assert_eq!(mounts.redact(line.as_bytes()), Cow::<[u8]>::Owned(expected.as_bytes().to_vec()));
+        };
+        check("password is hunter2, hunter2!", "password is *****, *****!");
+        check("ab stays", "ab stays");
+        check("", "");
+    }
+
+    #[test]
+    fn mount_sources_stay_inside() {
+        let dir = tempfile::tempdir().expect("temp folder");
+        std::os::unix::fs::symlink("/etc", dir.path().join("out")).expect("link");
+        std::fs::create_dir(dir.path().join("etc")).expect("folder");
+        assert_eq!(inside(dir.path(), "out").expect("inside"), dir.path().join("etc"));
+        assert_eq!(inside(dir.path(), "../../etc").expect("inside"), dir.path().join("etc"));
+        inside(dir.path(), "none").expect_err("missing");
+    }
+}

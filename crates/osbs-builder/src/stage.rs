@@ -1,0 +1,508 @@
+//! Carries out stages: one overlay each, one instruction after the other.
+
+use crate::config_change::StageConfig;
+use crate::error::{BuildError, InstructionError};
+use crate::plan::{FromPlace, Plan, StageParent, position};
+use crate::request::{BuildObserver, BuildRequest};
+use crate::run::{RunContext, run};
+use crate::run_mounts::{MountSources, RunMounts};
+use crate::source::SourceRoot;
+use crate::stage_root::{StageRoot, View, WorkDir};
+use crate::transfer::{TransferContext, transfer};
+use crate::variables::StageArgs;
+use osbs_dockerfile::{
+    CommandForm, Dockerfile, Heredoc, IgnorePatterns, Instruction, InstructionKind, Mount, Run, Transfer, parse_trigger,
+};
+use osbs_image::{ImageConfig, StoredImage};
+use osbs_sandbox::rooted::{Owner, Root};
+use osbs_types::{Architecture, ErrorKind, Failure, Position};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// An instruction's entry in the history.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    pub text: String,
+    /// It may have changed files.
+    pub files: bool,
+}
+
+/// A stage at work, or finished.
+pub(crate) struct Stage {
+    pub config: StageConfig,
+    pub history: Vec<Note>,
+    /// The image below; `None` for scratch.
+    pub image: Option<StoredImage>,
+    pub image_name: Option<String>,
+    /// Folders of the image below, bottom first.
+    folders: Vec<PathBuf>,
+    /// Upper folders of the stages it continues, bottom first.
+    below: Vec<PathBuf>,
+    root: StageRoot,
+}
+
+impl Stage {
+    /// All that changed over the image below, bottom first.
+    pub(crate) fn uppers(&self) -> Vec<PathBuf> {
+        let mut uppers = self.below.clone();
+        uppers.push(self.root.upper().to_owned());
+        uppers
+    }
+
+    fn all_folders(&self) -> Vec<PathBuf> {
+        self.folders.iter().cloned().chain(self.uppers()).collect()
+    }
+}
+
+/// The build while stages are carried out.
+pub(crate) struct Executor<'b, 'a> {
+    request: &'b BuildRequest<'a>,
+    plan: &'b Plan<'a>,
+    observer: &'b dyn BuildObserver,
+    cancel: &'b CancellationToken,
+    // Views before stages before the folder: what is mounted on something goes first.
+    views: HashMap<String, View>,
+    stages: Vec<Option<Stage>>,
+    context: Option<SourceRoot>,
+    work: &'b WorkDir,
+    scratch_number: u32,
+    step: usize,
+    total: usize,
+    stage_number: usize,
+    runnable: Vec<String>,
+    pub unpack_seconds: f64,
+}
+
+impl<'b, 'a> Executor<'b, 'a> {
+    pub(crate) fn new(
+        request: &'b BuildRequest<'a>,
+        plan: &'b Plan<'a>,
+        work: &'b WorkDir,
+        observer: &'b dyn BuildObserver,
+        cancel: &'b CancellationToken,
+    ) -> Self {
+        let total = plan.order.iter().map(|&index| plan.stages[index].instructions.len() + 1).sum();
+        Self {
+            request,
+            plan,
+            observer,
+            cancel,
+            views: HashMap::new(),
+            stages: (0..plan.stages.len()).map(|_| None).collect(),
+            context: None,
+            work,
+            scratch_number: 0,
+            step: 0,
+            total,
+            stage_number: 0,
+            runnable: Vec::new(),
+            unpack_seconds: 0.0,
+        }
+    }
+
+    fn dockerfile(&self) -> &'a Dockerfile {
+        self.request.dockerfile
+    }
+
+    fn threads(&self) -> usize {
+        threads(self.request.threads)
+    }
+
+    /// Builds the target and what it needs; the target stage, unmounted.
+    pub(crate) fn target(&mut self) -> Result<Stage, BuildError> {
+        for &index in &self.plan.order {
+            self.ensure(index)?;
+        }
+        let stage = self.stages[self.plan.target].take();
+        stage.ok_or(BuildError::Internal("the target stage was not built"))
+    }
+
+    fn ensure(&mut self, index: usize) -> Result<(), BuildError> {
+        if self.stages[index].is_none() {
+            let stage = self.build(index)?;
+            self.stages[index] = Some(stage);
+        }
+        Ok(())
+    }
+
+    fn build(&mut self, index: usize) -> Result<Stage, BuildError> {
+        if let StageParent::Stage(parent) = self.plan.parents[index] {
+            self.ensure(parent)?;
+        }
+        self.stage_number += 1;
+        let plan = self.plan;
+        let from = plan.stages[index].from;
+        self.announce(from)?;
+        let mut stage = self.begin(index).map_err(|error| self.at(from, None, error.into()))?;
+        for text in std::mem::take(&mut stage.config.image.config.on_build).unwrap_or_default() {
+            let origin = format!("ONBUILD of {}", stage.image_name.as_deref().unwrap_or("the stage"));
+            let trigger = parse_trigger(&text, &origin).map_err(|error| {
+                let failure = error.to_failure();
+                BuildError::Parent { name: origin.clone(), source: failure }
+            })?;
+            self.total += 1;
+            self.carry_out(&mut stage, index, &trigger, Some(from))?;
+        }
+        for instruction in plan.stages[index].instructions {
+            self.carry_out(&mut stage, index, instruction, None)?;
+        }
+        stage.root.unmount()?;
+        Ok(stage)
+    }
+
+    fn announce(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        self.step += 1;
+        self.observer.step(self.stage_number, self.step, self.total, &instruction.logical);
+        Ok(())
+    }
+
+    /// An instruction's error with its place; a trigger's is that of its FROM.
+    fn at(&self, instruction: &Instruction, from: Option<&Instruction>, error: InstructionError) -> BuildError {
+        let place: Position = position(self.dockerfile(), from.unwrap_or(instruction));
+        match error {
+            InstructionError::Build(inner) if matches!(*inner, BuildError::Cancelled | BuildError::Internal(_)) => {
+                *inner
+            }
+            error => {
+                let text = instruction.logical.chars().take(300).collect();
+                BuildError::Instruction { position: place, text, source: Box::new(error) }
+            }
+        }
+    }
+
+    /// The stage before its first instruction.
+    fn begin(&mut self, index: usize) -> Result<Stage, BuildError> {
+        let base = self.work.path().join(format!("stage{index}"));
+        let name = match self.plan.stages[index].name {
+            Some(name) => format!("stage {index} ({name})"),
+            None => format!("stage {index}"),
+        };
+        match &self.plan.parents[index] {
+            StageParent::Scratch => {
+                let image = ImageConfig::scratch(&self.request.architecture);
+                self.fresh(name, base, image, None, Vec::new())
+            }
+            StageParent::Image { name: parent, platform } => {
+                let wanted = platform.as_ref().unwrap_or(&self.request.architecture);
+                let image = self.image(parent, wanted)?;
+                let folders = self.unpack(&image)?;
+                self.fresh(name, base, image.image_config.clone(), Some((parent.clone(), image)), folders)
+            }
+            StageParent::Stage(parent) => {
+                let parent =
+                    self.stages[*parent].as_ref().ok_or(BuildError::Internal("a stage was built before its parent"))?;
+                let root = StageRoot::new(name, base, parent.all_folders())?;
+                Ok(Stage {
+                    config: StageConfig { own_cmd: false, ..parent.config.clone() },
+                    history: parent.history.clone(),
+                    image: parent.image.clone(),
+                    image_name: parent.image_name.clone(),
+                    folders: parent.folders.clone(),
+                    below: parent.uppers(),
+                    root,
+                })
+            }
+        }
+    }
+
+    fn fresh(
+        &self,
+        name: String,
+        base: PathBuf,
+        config: ImageConfig,
+        image: Option<(String, StoredImage)>,
+        folders: Vec<PathBuf>,
+    ) -> Result<Stage, BuildError> {
+        let root = StageRoot::new(name, base, folders.clone())?;
+        let (image_name, image) = image.unzip();
+        let config = StageConfig { image: config, args: StageArgs::default(), own_cmd: false };
+        Ok(Stage { config, history: Vec::new(), image, image_name, folders, below: Vec::new(), root })
+    }
+
+    fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
+        let image = self.request.parents.parent(name, wanted)?;
+        let is = image.image_config.architecture();
+        if !is.name.is_empty() && !wanted.accepts(&is) {
+            let message = format!("it is for {is}, and {wanted} is wanted");
+            let source = Failure::message(ErrorKind::User, message);
+            return Err(BuildError::Parent { name: name.to_owned(), source });
+        }
+        Ok(image)
+    }
+
+    fn unpack(&mut self, image: &StoredImage) -> Result<Vec<PathBuf>, BuildError> {
+        let started = Instant::now();
+        let total = image.layers.iter().map(|layer| layer.size).sum();
+        let done = AtomicU64::new(0);
+        let progress = |more: u64| {
+            let now = done.fetch_add(more, Ordering::Relaxed) + more;
+            self.observer.progress("unpack", now, total);
+        };
+        let folders = self.request.store.unpack(image, self.cancel, &progress);
+        self.unpack_seconds += started.elapsed().as_secs_f64();
+        folders.map_err(|source| match source {
+            osbs_image::LayerError::Cancelled => BuildError::Cancelled,
+            source => BuildError::Layer { action: "unpack the parent image", source },
+        })
+    }
+
+    /// A new folder for one instruction.
+    fn scratch(&mut self) -> Result<PathBuf, InstructionError> {
+        self.scratch_number += 1;
+        let path = self.work.path().join(format!("scratch{}", self.scratch_number));
+        std::fs::create_dir(&path).map_err(|e| crate::FileError::new("create", &path, e).located(self.work.path()))?;
+        Ok(path)
+    }
+
+    fn carry_out(
+        &mut self,
+        stage: &mut Stage,
+        index: usize,
+        instruction: &Instruction,
+        from: Option<&Instruction>,
+    ) -> Result<(), BuildError> {
+        self.announce(instruction)?;
+        let files = self.instruction(stage, index, instruction).map_err(|error| self.at(instruction, from, error))?;
+        stage.history.push(Note { text: history_text(instruction, &stage.config), files });
+        Ok(())
+    }
+
+    /// Whether files may have changed.
+    fn instruction(
+        &mut self,
+        stage: &mut Stage,
+        index: usize,
+        instruction: &Instruction,
+    ) -> Result<bool, InstructionError> {
+        let global = &self.plan.args;
+        if stage.config.apply(&instruction.kind, global)? {
+            return Ok(false);
+        }
+        match &instruction.kind {
+            InstructionKind::Workdir(word) => {
+                let path = stage.config.workdir(word, global)?;
+                self.make_workdir(stage, &path)?;
+                stage.config.image.config.working_dir = path;
+            }
+            InstructionKind::Copy(it) => self.transfer(stage, index, it, false)?,
+            InstructionKind::Add(it) => self.transfer(stage, index, it, true)?,
+            InstructionKind::Run(it) => self.run(stage, index, it, &instruction.heredocs)?,
+            _ => return Err(BuildError::Internal("an instruction that nobody carries out").into()),
+        }
+        Ok(true)
+    }
+
+    /// WORKDIR makes the folder, for the user that the image runs as.
+    fn make_workdir(&self, stage: &mut Stage, path: &str) -> Result<(), InstructionError> {
+        let view = stage.root.mounted()?;
+        let root = Root::open(view).map_err(crate::accounts::rooted)?;
+        let owner = match stage.config.image.config.user.as_str() {
+            "" => Owner { uid: 0, gid: 0 },
+            user => {
+                let (user, _) = crate::accounts::run_as(&root, user)?;
+                Owner { uid: user.uid, gid: user.gid }
+            }
+        };
+        root.mkdir_all(Path::new(path), 0o755, owner)
+            .map_err(|e| crate::FileError::new("create", path, e.source).located(self.work.path()))?;
+        Ok(())
+    }
+
+    fn transfer(&mut self, stage: &mut Stage, index: usize, it: &Transfer, add: bool) -> Result<(), InstructionError> {
+        let scratch = self.scratch()?;
+        let from = match &it.from {
+            None => None,
+            Some(word) => Some(self.from_tree(word, index, &stage.config)?),
+        };
+        let source = match from {
+            None => self.take_context()?,
+            Some((path, place)) => SourceRoot::open(&path, place, None)?,
+        };
+        let context = TransferContext {
+            config: &stage.config,
+            global: &self.plan.args,
+            limits: &self.request.limits,
+            fetcher: self.request.fetcher,
+            threads: self.threads(),
+            scratch: &scratch,
+            cancel: self.cancel,
+        };
+        let result = transfer(&context, it, add, &source, &mut stage.root);
+        if it.from.is_none() {
+            self.context = Some(source);
+        }
+        let _ = std::fs::remove_dir_all(&scratch);
+        result
+    }
+
+    fn take_context(&mut self) -> Result<SourceRoot, InstructionError> {
+        match self.context.take() {
+            Some(source) => Ok(source),
+            None => open_context(self.request),
+        }
+    }
+
+    /// The tree that `from=word` means, and what to call it.
+    fn from_tree(
+        &mut self,
+        word: &str,
+        index: usize,
+        config: &StageConfig,
+    ) -> Result<(PathBuf, String), InstructionError> {
+        let name = config.expand(word, &self.plan.args)?;
+        let (key, place) = match self.plan.from_place(self.dockerfile(), &name, index) {
+            FromPlace::Later => return Err(InstructionError::LaterStage { name }),
+            FromPlace::Stage(other) => {
+                self.ensure(other)?;
+                (format!("stage{other}"), FromPlace::Stage(other))
+            }
+            FromPlace::Image(image) => (format!("image {image}"), FromPlace::Image(image)),
+        };
+        let shown = match &place {
+            FromPlace::Image(image) => format!("image {image}"),
+            _ => format!("stage {name}"),
+        };
+        if let Some(view) = self.views.get(&key) {
+            return Ok((view.path().to_owned(), shown));
+        }
+        let folders = match place {
+            FromPlace::Stage(other) => self.stages[other]
+                .as_ref()
+                .ok_or(BuildError::Internal("a stage was read before it was built"))?
+                .all_folders(),
+            FromPlace::Image(image) => {
+                let image = self.image(&image, &self.request.architecture)?;
+                self.unpack(&image)?
+            }
+            FromPlace::Later => Vec::new(),
+        };
+        let base = self.work.path().join(format!("view{}", self.views.len()));
+        let view = View::new(shown.clone(), base, folders)?;
+        let path = view.path().to_owned();
+        self.views.insert(key, view);
+        Ok((path, shown))
+    }
+
+    fn run(&mut self, stage: &mut Stage, index: usize, it: &Run, heredocs: &[Heredoc]) -> Result<(), InstructionError> {
+        let Some(runtime) = self.request.runtime else {
+            let instead = Some("install runc (apt-get install runc), or build without RUN instructions".into());
+            return Err(InstructionError::Unsupported { what: "RUN without an OCI runtime".into(), instead });
+        };
+        let architecture = stage.config.image.architecture();
+        self.check_runnable(&architecture)?;
+        let scratch = self.scratch()?;
+        let result = self.run_in(stage, index, it, heredocs, runtime, &scratch);
+        let _ = osbs_sandbox::unmount_below(&scratch);
+        let _ = std::fs::remove_dir_all(&scratch);
+        result
+    }
+
+    fn run_in(
+        &mut self,
+        stage: &mut Stage,
+        index: usize,
+        it: &Run,
+        heredocs: &[Heredoc],
+        runtime: &osbs_sandbox::Runtime,
+        scratch: &Path,
+    ) -> Result<(), InstructionError> {
+        let mut mounts = RunMounts::default();
+        let caches = self.request.cache_dir.clone().unwrap_or_else(|| self.work.path().join("caches"));
+        for text in &it.mounts {
+            let (args, env, global) = (&stage.config.args, stage.config.env(), &self.plan.args);
+            let mount = text
+                .resolve(&|word| osbs_dockerfile::expand(word, &|name| args.lookup(name, env), global.escape))
+                .map_err(|error| InstructionError::Expansion {
+                    text: text.as_str().to_owned(),
+                    source: Box::new(error),
+                })?;
+            let tree = match &mount {
+                Mount::Bind { from: Some(from), .. } | Mount::Cache { from: Some(from), .. } => {
+                    Some(self.from_tree(from, index, &stage.config)?.0)
+                }
+                Mount::Bind { from: None, .. } => {
+                    let context = self.take_context()?;
+                    let path = context.path.clone();
+                    self.context = Some(context);
+                    Some(path)
+                }
+                _ => None,
+            };
+            let sources = MountSources {
+                working_dir: &stage.config.image.config.working_dir,
+                secrets: &self.request.secrets,
+                cache_dir: &caches,
+                scratch,
+                threads: self.threads(),
+                cancel: self.cancel,
+            };
+            mounts.add(&mount, tree.as_deref(), &sources)?;
+        }
+        let context = RunContext {
+            config: &stage.config,
+            global: &self.plan.args,
+            runtime,
+            network: self.request.network,
+            cgroup: self.request.cgroup.as_deref(),
+            root: stage.root.mounted()?,
+            scratch,
+            observer: self.observer,
+            cancel: self.cancel,
+        };
+        run(&context, it, heredocs, mounts)
+    }
+
+    fn check_runnable(&mut self, architecture: &Architecture) -> Result<(), InstructionError> {
+        let name = architecture.to_string();
+        if self.runnable.contains(&name) {
+            return Ok(());
+        }
+        osbs_sandbox::can_run(architecture)
+            .or_else(|_| osbs_sandbox::register_binfmt(architecture))
+            .map_err(|source| BuildError::Foreign { architecture: name.clone(), source })?;
+        self.runnable.push(name);
+        Ok(())
+    }
+}
+
+/// 0 means as many as the machine has.
+pub(crate) fn threads(wanted: usize) -> usize {
+    if wanted > 0 { wanted } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+fn open_context(request: &BuildRequest<'_>) -> Result<SourceRoot, InstructionError> {
+    let place = "the build context".to_owned();
+    let source = SourceRoot::open(request.context, place, None)?;
+    let text = match &request.ignore {
+        Some(text) => Some(text.clone().into_bytes()),
+        None => match source.root.stat(Path::new(".dockerignore")).map_err(crate::accounts::rooted)? {
+            None => None,
+            Some(_) => {
+                Some(source.root.read_small(Path::new(".dockerignore"), 1 << 20).map_err(crate::accounts::rooted)?)
+            }
+        },
+    };
+    let Some(text) = text else { return Ok(source) };
+    let patterns = IgnorePatterns::parse(&text).map_err(|error| InstructionError::BadValue {
+        what: ".dockerignore",
+        value: error.pattern.clone(),
+        expected: error.to_string(),
+    })?;
+    Ok(SourceRoot { ignore: Some(patterns).filter(|patterns| !patterns.is_empty()), ..source })
+}
+
+/// As `docker history` shows it; never with the values of arguments or secrets.
+fn history_text(instruction: &Instruction, config: &StageConfig) -> String {
+    match &instruction.kind {
+        InstructionKind::Run(Run { command: CommandForm::Shell(text), .. }) => {
+            format!("RUN {} {text}", config.shell().join(" "))
+        }
+        _ => instruction.logical.clone(),
+    }
+}

@@ -1,0 +1,129 @@
+//! The root file system of a stage while it is built: an overlay that is mounted only when somebody looks at it.
+
+use crate::error::{BuildError, FileError};
+use osbs_sandbox::Overlay;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folders of one overlay, all in the work folder.
+#[derive(Debug)]
+pub(crate) struct StageRoot {
+    /// For messages.
+    name: String,
+    /// Bottom first; never empty once made.
+    lowers: Vec<PathBuf>,
+    upper: PathBuf,
+    base: PathBuf,
+    target: PathBuf,
+    overlay: Option<Overlay>,
+    mounts: u32,
+}
+
+fn make(path: &Path) -> Result<(), BuildError> {
+    fs::create_dir_all(path)
+        .map_err(|e| FileError::new("create", path, e).located(path.parent().unwrap_or(path)).into())
+}
+
+impl StageRoot {
+    /// Lays the folders in `base`, a new folder. `lowers` may be empty (FROM scratch).
+    pub(crate) fn new(name: String, base: PathBuf, mut lowers: Vec<PathBuf>) -> Result<Self, BuildError> {
+        let (upper, target) = (base.join("upper"), base.join("root"));
+        make(&upper)?;
+        make(&target)?;
+        if lowers.is_empty() {
+            // An overlay wants at least one.
+            let empty = base.join("empty");
+            make(&empty)?;
+            lowers.push(empty);
+        }
+        Ok(Self { name, lowers, upper, base, target, overlay: None, mounts: 0 })
+    }
+
+    /// What changed; not to be touched while mounted.
+    pub(crate) fn upper(&self) -> &Path {
+        &self.upper
+    }
+
+    /// Where it is mounted, after mounting if need be.
+    pub(crate) fn mounted(&mut self) -> Result<&Path, BuildError> {
+        if self.overlay.is_none() {
+            // A volatile overlay marks its work folder as used; each mount has its own.
+            let work = self.base.join(format!("work{}", self.mounts));
+            self.mounts += 1;
+            make(&work)?;
+            let overlay = Overlay::mount(&self.lowers, &self.upper, &work, &self.target, true);
+            self.overlay = Some(overlay.map_err(|source| BuildError::Mount { stage: self.name.clone(), source })?);
+        }
+        Ok(&self.target)
+    }
+
+    /// Takes the view away; the upper folder stays.
+    pub(crate) fn unmount(&mut self) -> Result<(), BuildError> {
+        match self.overlay.take() {
+            None => Ok(()),
+            Some(overlay) => overlay.unmount().map_err(|source| BuildError::Mount { stage: self.name.clone(), source }),
+        }
+    }
+}
+
+/// A finished stage or an image, to be read.
+#[derive(Debug)]
+pub(crate) struct View {
+    root: Option<StageRoot>,
+    path: PathBuf,
+}
+
+impl View {
+    /// Of folders bottom first; one folder needs no mount.
+    pub(crate) fn new(name: String, base: PathBuf, folders: Vec<PathBuf>) -> Result<Self, BuildError> {
+        if let [only] = folders.as_slice() {
+            return Ok(Self { path: only.clone(), root: None });
+        }
+        let mut root = StageRoot::new(name, base, folders)?;
+        let path = root.mounted()?.to_owned();
+        Ok(Self { root: Some(root), path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        debug_assert!(self.root.as_ref().is_none_or(|root| root.overlay.is_some()), "a view stays mounted");
+        &self.path
+    }
+}
+
+/// The work folder: whatever happens, nothing is left mounted or lying in it.
+#[derive(Debug)]
+pub(crate) struct WorkDir {
+    path: PathBuf,
+    made: bool,
+}
+
+impl WorkDir {
+    pub(crate) fn new(path: &Path) -> Result<Self, BuildError> {
+        let made = !path.exists();
+        make(path)?;
+        let path = fs::canonicalize(path).map_err(|e| FileError::new("open", path, e))?;
+        let mut entries = fs::read_dir(&path).map_err(|e| FileError::new("open", &path, e))?;
+        if entries.next().is_some() {
+            let full = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
+            return Err(FileError::new("use as work folder", path, full).into());
+        }
+        Ok(Self { path, made })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // Mounts that a half-made build left; then never delete through one that would not go.
+        if osbs_sandbox::unmount_below(&self.path).is_err() {
+            return;
+        }
+        crate::removal::remove_content(&self.path);
+        if self.made {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}

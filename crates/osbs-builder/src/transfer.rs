@@ -1,0 +1,460 @@
+//! COPY and ADD: from sources to files in the stage's root.
+
+use crate::accounts::{chown, rooted};
+use crate::config_change::{StageConfig, absolute, clean_path};
+use crate::error::{BuildError, FileError, InstructionError};
+use crate::file_mode::ModeChange;
+use crate::request::{Fetcher, Limits};
+use crate::source::{Found, SourceRoot, judge};
+use crate::stage_root::StageRoot;
+use crate::tree_copy::{CopyStop, OPEN_DIR, Place, Rules, TreeCopy, Verdict, count_entries, path_below};
+use crate::variables::GlobalArgs;
+use osbs_dockerfile::{IgnorePatterns, Source, Transfer};
+use osbs_image::{ExtractOptions, LayerError, extract_tar, open_archive};
+use osbs_sandbox::rooted::{FileTime, NodeKind, Owner, Root};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, ResolveFlags, openat, openat2};
+use sha2::{Digest as _, Sha256};
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+/// What an instruction works with.
+pub(crate) struct TransferContext<'a> {
+    pub config: &'a StageConfig,
+    pub global: &'a GlobalArgs,
+    pub limits: &'a Limits,
+    pub fetcher: Option<&'a dyn Fetcher>,
+    pub threads: usize,
+    /// A folder for downloads.
+    pub scratch: &'a Path,
+    pub cancel: &'a CancellationToken,
+}
+
+/// One thing to put into the root.
+enum Item {
+    Tree(Found),
+    Text { name: String, content: Vec<u8> },
+    Download { url: String },
+}
+
+/// Where it goes.
+struct Destination {
+    /// Absolute and clean.
+    path: String,
+    /// Written with a slash at its end.
+    folder: bool,
+}
+
+/// COPY (from anywhere) or ADD (`add`).
+pub(crate) fn transfer(
+    context: &TransferContext<'_>,
+    transfer: &Transfer,
+    add: bool,
+    source: &SourceRoot,
+    stage: &mut StageRoot,
+) -> Result<(), InstructionError> {
+    let expand = |word: &str| context.config.expand(word, context.global);
+    let mode = transfer.chmod.as_deref().map(|text| ModeChange::parse(&expand(text)?)).transpose()?;
+    let text = expand(&transfer.destination)?;
+    let path = absolute(&context.config.image.config.working_dir, &text);
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let destination = Destination { folder: matches!(last, "" | "." | ".."), path: clean_path(&path) };
+
+    let mut items = Vec::new();
+    for word in &transfer.sources {
+        items.extend(context.items(word, add, source)?);
+    }
+    if items.is_empty() {
+        let words = transfer.sources.iter().map(|it| match it {
+            Source::Path(path) => path.as_str(),
+            Source::Heredoc(heredoc) => heredoc.name.as_str(),
+        });
+        return Err(source.missing(&words.collect::<Vec<_>>().join(" "), false));
+    }
+
+    let view = stage.mounted()?.to_owned();
+    let root = Root::open(&view).map_err(rooted)?;
+    let given = transfer.chown.as_deref().map(|text| chown(&root, &expand(text)?)).transpose()?;
+    let several = items.len() > 1 || transfer.sources.len() > 1;
+    if several && !destination.folder && !is_folder(&root, &destination.path)? {
+        return Err(InstructionError::DestinationNotDirectory { destination: text });
+    }
+    let exclude = IgnorePatterns::new(&transfer.exclude).map_err(|error| InstructionError::BadValue {
+        what: "--exclude",
+        value: transfer.exclude.join(" "),
+        expected: error.to_string(),
+    })?;
+    // What comes from the context belongs to root; what comes from an image keeps its owner.
+    let owner = given.or(if transfer.from.is_some() { None } else { Some(ROOT) });
+    let filter = |path: &[u8], is_folder: bool| filter(source, &exclude, path, is_folder);
+    let filtered = source.ignore.is_some() || !exclude.is_empty();
+    let rules = Rules {
+        owner,
+        mode: mode.clone(),
+        filter: filtered.then_some(&filter as &crate::tree_copy::Filter<'_>),
+        max_files: context.limits.files,
+        max_depth: context.limits.depth,
+        threads: context.threads,
+        may_postpone: true,
+    };
+    let engine = TreeCopy::new(&rules, &view, context.cancel);
+    let upper = stage.upper().to_owned();
+    let put = Put { context, transfer, add, source, root, view: &view, upper: &upper, given, mode, destination };
+    for item in items {
+        match item {
+            Item::Tree(found) => put.tree(&engine, &found)?,
+            Item::Text { name, content } => put.text(&name, &content)?,
+            Item::Download { url } => put.download(&url)?,
+        }
+    }
+    // Whoever holds a file of the view open keeps it from being unmounted.
+    drop(put);
+    let postponed = engine.take_postponed();
+    if postponed.is_empty() {
+        return Ok(());
+    }
+    stage.unmount()?;
+    let upper_fd =
+        openat(rustix::fs::CWD, &upper, OPEN_DIR, Mode::empty()).map_err(|e| FileError::new("open", &upper, e))?;
+    engine.resume(postponed, upper_fd.as_fd()).map_err(|stop| stopped(context, stop))
+}
+
+/// The ignore file's and `--exclude`'s word on a path of the source tree.
+fn filter(source: &SourceRoot, exclude: &IgnorePatterns, path: &[u8], is_folder: bool) -> Verdict {
+    let by_file = source.verdict(path, is_folder);
+    if exclude.is_empty() || by_file == Verdict::Skip {
+        return by_file;
+    }
+    match judge(exclude, path, is_folder) {
+        Verdict::Take => by_file,
+        other => other,
+    }
+}
+
+fn stopped(context: &TransferContext<'_>, stop: CopyStop) -> InstructionError {
+    match stop {
+        CopyStop::Failed(error) => InstructionError::File(error.located(context.scratch)),
+        CopyStop::TooMany { what, limit } => InstructionError::Limit { what: what.to_owned(), limit },
+        CopyStop::Reserved { path } => InstructionError::BadValue {
+            what: "file name",
+            value: path.display().to_string(),
+            expected: "names that begin with .wh. mark removed files in image layers and cannot be copied".into(),
+        },
+        CopyStop::Cancelled => BuildError::Cancelled.into(),
+    }
+}
+
+fn is_folder(root: &Root, path: &str) -> Result<bool, InstructionError> {
+    let node = root.stat(Path::new(path)).map_err(rooted)?;
+    Ok(node.is_some_and(|node| node.kind == NodeKind::Directory))
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn is_git(text: &str) -> bool {
+    text.starts_with("git@")
+        || text.starts_with("git://")
+        || text.starts_with("ssh://")
+        || (is_url(text) && text.split(['#', '?']).next().is_some_and(|path| path.ends_with(".git")))
+}
+
+impl TransferContext<'_> {
+    fn items(&self, word: &Source, add: bool, source: &SourceRoot) -> Result<Vec<Item>, InstructionError> {
+        let text = match word {
+            Source::Heredoc(heredoc) => {
+                let mut content = heredoc.text();
+                if heredoc.expand {
+                    let lookup = |name: &str| self.config.args.lookup(name, self.config.env());
+                    content = osbs_dockerfile::expand_heredoc(&content, &lookup).map_err(|error| {
+                        InstructionError::Expansion { text: heredoc.name.clone(), source: Box::new(error) }
+                    })?;
+                }
+                return Ok(vec![Item::Text { name: heredoc.name.clone(), content: content.into_bytes() }]);
+            }
+            Source::Path(word) => self.config.expand(word, self.global)?,
+        };
+        if add && is_git(&text) {
+            let instead = Some("clone it before the build, or fetch an archive of it by ADD".into());
+            return Err(InstructionError::Unsupported { what: "ADD of a git repository".into(), instead });
+        }
+        if add && is_url(&text) {
+            return Ok(vec![Item::Download { url: text }]);
+        }
+        Ok(source.find(&text)?.into_iter().map(Item::Tree).collect())
+    }
+}
+
+/// One instruction at work.
+struct Put<'p> {
+    context: &'p TransferContext<'p>,
+    transfer: &'p Transfer,
+    add: bool,
+    source: &'p SourceRoot,
+    /// The image, as it is seen now.
+    root: Root,
+    view: &'p Path,
+    upper: &'p Path,
+    /// `--chown`.
+    given: Option<Owner>,
+    mode: Option<ModeChange>,
+    destination: Destination,
+}
+
+impl Put<'_> {
+    fn owner_of_new(&self) -> Owner {
+        self.given.unwrap_or(ROOT)
+    }
+
+    /// Makes a folder of the image with its parents; the path without links, and whether it is new.
+    fn folder(&self, path: &str) -> Result<(PathBuf, bool), InstructionError> {
+        let made = self.root.mkdir_all(Path::new(path), 0o755, self.owner_of_new());
+        let made = made.map_err(|e| FileError::new("create", path, e.source).located(self.context.scratch))?;
+        let real = self.root.resolve(Path::new(path)).map_err(rooted)?;
+        Ok((real, !made.is_empty()))
+    }
+
+    fn open(&self, base: &Path, inside: &Path) -> Result<OwnedFd, InstructionError> {
+        let failed = |e: rustix::io::Errno| FileError::new("open", inside, e);
+        let root = openat(rustix::fs::CWD, base, OPEN_DIR, Mode::empty()).map_err(failed)?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let path = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        Ok(openat2(&root, path, OPEN_DIR, Mode::empty(), resolve).map_err(failed)?)
+    }
+
+    /// Nothing is in the folder, neither in the view nor in the upper layer, where it must exist.
+    fn is_blank(&self, folder: &OwnedFd, made: bool) -> bool {
+        if made {
+            return true;
+        }
+        let Some(inside) = path_below(self.view, folder.as_fd()) else { return false };
+        let none = |fd: &OwnedFd| count_entries(fd.as_fd(), 1).is_ok_and(|count| count == 0);
+        none(folder) && self.open(self.upper, &inside).is_ok_and(|upper| none(&upper))
+    }
+
+    fn tree(&self, engine: &TreeCopy<'_>, found: &Found) -> Result<(), InstructionError> {
+        let base = self.below_pivot(&found.named);
+        if found.kind == NodeKind::Directory {
+            let path = match &base {
+                Some(kept) => format!("{}/{kept}", self.destination.path),
+                None => self.destination.path.clone(),
+            };
+            let (real, made) = self.folder(&path)?;
+            let target = self.open(self.view, &real)?;
+            let source = self.open(&self.source.path, &found.real)?;
+            let blank = self.is_blank(&target, made);
+            let rel = found.real.as_os_str().as_bytes().to_vec();
+            return engine.contents(source, rel, target, made, blank).map_err(|stop| stopped(self.context, stop));
+        }
+        if self.add && self.transfer.unpack != Some(false) && found.kind == NodeKind::File && self.unpack(found)? {
+            return Ok(());
+        }
+        let name = found.named.file_name().unwrap_or_default();
+        let (folder, name) = self.place(base.as_deref(), name)?;
+        let (_, parent) = (found.real.file_name(), found.real.parent().unwrap_or(Path::new("")));
+        let source = self.open(&self.source.path, parent)?;
+        let c_name = |name: &std::ffi::OsStr| {
+            CString::new(name.as_bytes()).map_err(|_| BuildError::Internal("a file name holds a zero byte"))
+        };
+        let (from, to) = (c_name(found.real.file_name().unwrap_or_default())?, c_name(&name)?);
+        let place = Place {
+            source: source.as_fd(),
+            from: &from,
+            target: folder.as_fd(),
+            to: &to,
+            kind: file_type(found.kind),
+            blank: false,
+        };
+        engine.single(&place, &found.named).map_err(|stop| stopped(self.context, stop))
+    }
+
+    /// With `--parents`: the part of the path that is kept below the destination.
+    fn below_pivot(&self, named: &Path) -> Option<String> {
+        if !self.transfer.parents {
+            return None;
+        }
+        let prefixes = self.transfer.sources.iter().filter_map(|source| match source {
+            Source::Path(path) => path.split_once("/./").map(|(prefix, _)| clean_path(prefix)),
+            Source::Heredoc(_) => None,
+        });
+        let kept = prefixes
+            .filter_map(|prefix| named.strip_prefix(prefix.trim_start_matches('/')).ok())
+            .next()
+            .unwrap_or(named);
+        Some(kept.to_string_lossy().into_owned())
+    }
+
+    /// The open folder and the name that a single file gets.
+    fn place(
+        &self,
+        kept: Option<&str>,
+        name: &std::ffi::OsStr,
+    ) -> Result<(OwnedFd, std::ffi::OsString), InstructionError> {
+        let into_folder = self.destination.folder || is_folder(&self.root, &self.destination.path)?;
+        let path = match kept {
+            Some(kept) => Path::new(&self.destination.path).join(kept),
+            None if into_folder => Path::new(&self.destination.path).join(name),
+            None => self.root.resolve(Path::new(&self.destination.path)).map_err(rooted)?,
+        };
+        let parent = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+        let (real, _) = self.folder(&parent)?;
+        let name = path.file_name().unwrap_or(name).to_owned();
+        let there = self.root.lstat(&real.join(&name)).map_err(rooted)?;
+        if there.is_some_and(|node| node.kind == NodeKind::Directory) {
+            let taken = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(FileError::new("replace the folder", real.join(&name), taken).into());
+        }
+        Ok((self.open(self.view, &real)?, name))
+    }
+
+    /// Unpacks a local archive; `false`: it is none.
+    fn unpack(&self, found: &Found) -> Result<bool, InstructionError> {
+        let file = self.source.root.open_file(&found.real).map_err(rooted)?;
+        let read = |e| FileError::new("read", &found.real, e);
+        let Some(mut archive) = open_archive(Box::new(file)).map_err(read)? else { return Ok(false) };
+        self.extract(&mut archive, &found.named.display().to_string())?;
+        Ok(true)
+    }
+
+    fn extract(&self, archive: &mut dyn std::io::Read, name: &str) -> Result<(), InstructionError> {
+        let (real, _) = self.folder(&self.destination.path)?;
+        let target = self.open(self.view, &real)?;
+        let mode = match &self.mode {
+            None => None,
+            Some(ModeChange::Octal(mode)) => Some(*mode),
+            Some(ModeChange::Symbolic(_)) => {
+                let instead = Some("write the mode as an octal number".into());
+                return Err(InstructionError::Unsupported { what: "a symbolic --chmod of an archive".into(), instead });
+            }
+        };
+        let options = ExtractOptions {
+            owner: self.given.map(|owner| (owner.uid, owner.gid)),
+            mode,
+            max_bytes: self.context.limits.archive_bytes,
+            max_entries: self.context.limits.files,
+            name: name.to_owned(),
+        };
+        match extract_tar(archive, target.as_fd(), &options, self.context.cancel) {
+            Ok(_) => Ok(()),
+            Err(LayerError::Cancelled) => Err(BuildError::Cancelled.into()),
+            Err(error) => Err(InstructionError::Archive { archive: name.to_owned(), source: Box::new(error) }),
+        }
+    }
+
+    fn text(&self, name: &str, content: &[u8]) -> Result<(), InstructionError> {
+        self.write(name, 0o644, None, &mut |file| file.write_all(content))
+    }
+
+    /// Writes one new file.
+    fn write(
+        &self,
+        name: &str,
+        mode: u32,
+        time: Option<i64>,
+        fill: &mut dyn FnMut(&mut std::fs::File) -> std::io::Result<()>,
+    ) -> Result<(), InstructionError> {
+        let (folder, name) = self.place(None, std::ffi::OsStr::new(name))?;
+        let inside = path_below(self.view, folder.as_fd()).unwrap_or_default().join(name);
+        let failed = |e| InstructionError::File(FileError::new("write", &inside, e).located(self.context.scratch));
+        let mode = self.mode.as_ref().map_or(mode, |change| change.apply(mode, false));
+        let mut file = self.root.create_file(&inside, 0o600).map_err(rooted)?;
+        fill(&mut file).map_err(failed)?;
+        drop(file);
+        self.root.set_owner(&inside, self.owner_of_new()).map_err(rooted)?;
+        self.root.set_mode(&inside, mode).map_err(rooted)?;
+        if let Some(seconds) = time {
+            self.root.set_times(&inside, FileTime { seconds, nanoseconds: 0 }).map_err(rooted)?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, url: &str) -> Result<(), InstructionError> {
+        let Some(fetcher) = self.context.fetcher else {
+            let instead = Some("fetch the file before the build and COPY it".into());
+            return Err(InstructionError::Unsupported { what: "ADD of a URL in this build".into(), instead });
+        };
+        let path = self.context.scratch.join("download");
+        let failed = |e| FileError::new("write", &path, e).located(self.context.scratch);
+        let mut file = std::fs::File::create(&path).map_err(failed)?;
+        let shown = shown_url(url);
+        let time =
+            fetcher.fetch(url, &mut file).map_err(|source| InstructionError::Fetch { url: shown.clone(), source })?;
+        drop(file);
+        let file = || std::fs::File::open(&path).map_err(|e| FileError::new("read", &path, e));
+        if let Some(wanted) = &self.transfer.checksum {
+            check_sum(&mut file()?, &self.context.config.expand(wanted, self.context.global)?, &shown)?;
+        }
+        if self.transfer.unpack == Some(true) {
+            let read = |e| FileError::new("read", &path, e);
+            let Some(mut archive) = open_archive(Box::new(file()?)).map_err(read)? else {
+                let expected = "a tar archive, for --unpack".to_owned();
+                return Err(InstructionError::BadValue { what: "URL", value: shown, expected });
+            };
+            return self.extract(&mut archive, &shown);
+        }
+        let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default();
+        if name.is_empty() && self.destination.folder {
+            let expected = "a URL that ends in a file name, or a destination without a slash at its end".to_owned();
+            return Err(InstructionError::BadValue { what: "URL", value: shown, expected });
+        }
+        let mut body = file()?;
+        self.write(name, 0o600, time, &mut |into| std::io::copy(&mut body, into).map(|_| ()))
+    }
+}
+
+/// Without user and password.
+fn shown_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or(host))
+}
+
+fn check_sum(file: &mut std::fs::File, wanted: &str, url: &str) -> Result<(), InstructionError> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(|e| FileError::new("read", url, e))? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    let actual = osbs_types::Digest::from_sha256(&hash.finalize().into());
+    if actual.as_str() == wanted {
+        return Ok(());
+    }
+    let expected = format!("{url} has {actual}");
+    Err(InstructionError::BadValue { what: "--checksum", value: wanted.to_owned(), expected })
+}
+
+fn file_type(kind: NodeKind) -> FileType {
+    match kind {
+        NodeKind::File => FileType::RegularFile,
+        NodeKind::Directory => FileType::Directory,
+        NodeKind::Symlink => FileType::Symlink,
+        NodeKind::Fifo => FileType::Fifo,
+        NodeKind::Socket => FileType::Socket,
+        NodeKind::CharDevice => FileType::CharacterDevice,
+        NodeKind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart() {
+        let check = |text: &str, url: bool, git: bool| assert_eq!((is_url(text), is_git(text)), (url, git), "{text}");
+        check("https://example.com/a.tar.gz", true, false);
+        check("https://example.com/a.git#main", true, true);
+        check("git@example.com:a/b.git", false, true);
+        check("http/x", false, false);
+        assert_eq!(shown_url("https://me:secret@example.com/x"), "https://example.com/x");
+    }
+}
