@@ -30,8 +30,8 @@ impl Customization {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let json: Value = serde_json::from_str(text)
-            .map_err(|source| ArrangementError::NotJson { file: file.to_owned(), source })?;
+        let json: Value =
+            serde_json::from_str(text).map_err(|source| ArrangementError::NotJson { file: file.to_owned(), source })?;
         let object = json.as_object().ok_or_else(|| not_lists("(top)", "expected an object"))?;
         let list = |key: &str| match object.get(key) {
             None => Ok(Vec::new()),

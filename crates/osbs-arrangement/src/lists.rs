@@ -72,8 +72,8 @@ impl PluginLists {
     /// # Errors
     /// What is not JSON, and what is JSON but not plugin lists, with the way to it.
     pub fn parse(text: &str, file: &str) -> Result<Self, ArrangementError> {
-        let json = serde_json::from_str(text)
-            .map_err(|source| ArrangementError::NotJson { file: file.to_owned(), source })?;
+        let json =
+            serde_json::from_str(text).map_err(|source| ArrangementError::NotJson { file: file.to_owned(), source })?;
         Self::from_json(json, file)
     }
 
@@ -200,9 +200,8 @@ fn entry(item: Value, path: &str) -> Result<PluginEntry, (String, String)> {
     };
     let mut entry = PluginEntry::new("");
     for (key, value) in object {
-        let wrong = |expected: &str| {
-            Err((format!("{path}.{key}"), format!("expected {expected}, found {}", kind_of(&value))))
-        };
+        let wrong =
+            |expected: &str| Err((format!("{path}.{key}"), format!("expected {expected}, found {}", kind_of(&value))));
         match (key.as_str(), value.clone()) {
             ("name", Value::String(name)) if !name.is_empty() => entry.name = name,
             ("name", _) => return wrong("a text that is not empty"),

@@ -78,7 +78,8 @@ fn repository_path(uri: &str) -> &str {
 }
 
 fn short_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(3).map(|byte| format!("{byte:02x}")).collect::<String>()[..5].to_owned()
+    let digest = Sha256::digest(text.as_bytes());
+    format!("{:02x}{:02x}{:01x}", digest[0], digest[1], digest[2] >> 4)
 }
 
 /// `REPO-BRANCH-HASH`, at most 53 characters. The hash is over the path of the URI, so that forks on one server do not share a
@@ -90,9 +91,8 @@ pub fn build_config_name(git_uri: &str, git_branch: Option<&str>) -> String {
 }
 
 fn joined(repo: &str, branch: &str, hash: &str, limit: usize) -> String {
-    let keep = |text: &str| -> Vec<char> {
-        text.chars().filter(|c| matches!(c, '-' | 'a'..='z' | '0'..='9')).collect()
-    };
+    let keep =
+        |text: &str| -> Vec<char> { text.chars().filter(|c| matches!(c, '-' | 'a'..='z' | '0'..='9')).collect() };
     let (repo, branch) = (keep(repo), keep(branch));
     // Two dashes and the hash stay whole; of the parts, the longer one gives way, so that both can be recognised.
     let room = limit.saturating_sub(hash.len() + 2);
@@ -218,20 +218,28 @@ mod tests {
     #[test]
     fn other_build_names() {
         assert_eq!(scratch_build_name(&unique()), "scratch-12345-20170601123045");
-        let name = isolated_build_name(&unique(), "https://h/a-very-long-repository-name-here.git", Some("some-branch"));
+        let name =
+            isolated_build_name(&unique(), "https://h/a-very-long-repository-name-here.git", Some("some-branch"));
         assert!(name.len() <= 64 && name.starts_with("isolated-") && name.ends_with("-20170601123045"), "{name}");
     }
 
     #[test]
     fn small_names() {
         for (uri, expected) in [
-            ("https://h/a/b.git", "b"), ("https://h/a/b/", "b"), ("/srv/x/.git", "x"), ("git@h:b.git", "b"), ("b", "b"),
+            ("https://h/a/b.git", "b"),
+            ("https://h/a/b/", "b"),
+            ("/srv/x/.git", "x"),
+            ("git@h:b.git", "b"),
+            ("b", "b"),
         ] {
             assert_eq!(humanish(uri), expected, "{uri}");
         }
-        for (image, expected) in
-            [("a.b/c/d", "c-d:latest"), ("fedora/httpd:1", "fedora-httpd:1"), ("h:5000/x", "x:latest"), ("x", "x:latest")]
-        {
+        for (image, expected) in [
+            ("a.b/c/d", "c-d:latest"),
+            ("fedora/httpd:1", "fedora-httpd:1"),
+            ("h:5000/x", "x:latest"),
+            ("x", "x:latest"),
+        ] {
             assert_eq!(image_stream_tag(image), expected, "{image}");
         }
     }
@@ -239,8 +247,16 @@ mod tests {
     #[test]
     fn releases() {
         for (text, label, isolated) in [
-            ("1", true, false), ("1.2", true, true), ("1.fc26_a", true, false), ("1.2.x", true, true), ("a1", false, false),
-            ("1..2", false, false), ("1.", false, false), ("", false, false), ("1-2", false, false), ("1.2.", false, false),
+            ("1", true, false),
+            ("1.2", true, true),
+            ("1.fc26_a", true, false),
+            ("1.2.x", true, true),
+            ("a1", false, false),
+            ("1..2", false, false),
+            ("1.", false, false),
+            ("", false, false),
+            ("1-2", false, false),
+            ("1.2.", false, false),
         ] {
             assert_eq!((release_label(text), isolated_release(text)), (label, isolated), "{text:?}");
         }

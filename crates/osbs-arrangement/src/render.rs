@@ -167,8 +167,17 @@ impl Work<'_> {
             return;
         }
         let scratch = [
-            "koji_parent", "compress", "pulp_pull", "koji_upload", "fetch_worker_metadata", "compare_components",
-            "import_image", "koji_promote", "koji_import", "koji_tag_build", "remove_worker_metadata",
+            "koji_parent",
+            "compress",
+            "pulp_pull",
+            "koji_upload",
+            "fetch_worker_metadata",
+            "compare_components",
+            "import_image",
+            "koji_promote",
+            "koji_import",
+            "koji_tag_build",
+            "remove_worker_metadata",
         ];
         self.drop(&scratch, "scratch build");
         self.drop_if(version < 4, &["tag_from_config"], "scratch build");

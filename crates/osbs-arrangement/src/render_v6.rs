@@ -41,10 +41,15 @@ type Rule = (bool, &'static [&'static str], &'static str);
 
 fn removals(params: &UserParams) -> [Rule; 9] {
     let rebuild = &["check_and_set_rebuild", "stop_autorebuild_if_disabled"];
-    let scratch =
-        &["koji_parent", "compress", "compare_components", "import_image", "koji_promote", "koji_tag_build"];
+    let scratch = &["koji_parent", "compress", "compare_components", "import_image", "koji_promote", "koji_tag_build"];
     let of_pulp = &[
-        "resolve_composes", "squash", "pulp_push", "pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull",
+        "resolve_composes",
+        "squash",
+        "pulp_push",
+        "pulp_tag",
+        "pulp_sync",
+        "pulp_publish",
+        "pulp_pull",
         "delete_from_registry",
     ];
     let of_flatpak = &["resolve_module_compose", "flatpak_create_dockerfile", "flatpak_create_oci"];

@@ -18,14 +18,8 @@ macro_rules! arrangement {
 }
 
 /// Orchestrator and worker, from arrangement 1 on.
-const BUILT_IN: [(&str, &str); 6] = [
-    arrangement!("1"),
-    arrangement!("2"),
-    arrangement!("3"),
-    arrangement!("4"),
-    arrangement!("5"),
-    arrangement!("6"),
-];
+const BUILT_IN: [(&str, &str); 6] =
+    [arrangement!("1"), arrangement!("2"), arrangement!("3"), arrangement!("4"), arrangement!("5"), arrangement!("6")];
 
 /// The file name upstream gives a template: `orchestrator_inner:4.json`.
 pub fn inner_template_name(build_type: BuildType, version: u32) -> String {

@@ -1,5 +1,7 @@
 //! The data files against the published tables, and what is left of them after rendering and pruning.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use osbs_arrangement::{
     ArrangementError, LATEST, PluginLists, RenderInput, Rendered, prune_by_environment, render, render_user_params,
     template, template_from_dir,
@@ -122,8 +124,14 @@ fn arrangement_1_without_koji() {
     params.release = Some("1".into());
     let worker = render_with(1, &params, &config, false).unwrap().lists;
     let prebuild = [
-        "pull_base_image", "add_labels_in_dockerfile", "change_from_in_dockerfile", "add_help", "add_dockerfile",
-        "add_yum_repo_by_url", "inject_yum_repo", "distribution_scope",
+        "pull_base_image",
+        "add_labels_in_dockerfile",
+        "change_from_in_dockerfile",
+        "add_help",
+        "add_dockerfile",
+        "add_yum_repo_by_url",
+        "inject_yum_repo",
+        "distribution_scope",
     ];
     assert_eq!(names(&worker, Phase::Prebuild), prebuild);
     let postbuild = ["all_rpm_packages", "tag_by_labels", "tag_from_config", "tag_and_push", "compress"];
@@ -152,7 +160,9 @@ fn arrangements_1_to_5_with_everything() {
         rendered.secrets.iter().map(|mount| (mount.secret.as_str(), mount.path.as_str())).collect();
     assert!(mounts.contains(&("t", "/there")));
     assert!(mounts.contains(&("kc", "/var/run/secrets/atomic-reactor/kc")), "the first place stays: {mounts:?}");
-    assert!(rendered.removed.iter().any(|removal| removal.plugin == "pulp_tag" && removal.reason == "no Pulp registry"));
+    assert!(
+        rendered.removed.iter().any(|removal| removal.plugin == "pulp_tag" && removal.reason == "no Pulp registry")
+    );
 
     for version in 1..=5 {
         let mut scratch = request(BuildType::Worker, "fedora");
@@ -171,7 +181,8 @@ fn koji_upload_and_bump_release_stay_without_koji() {
         let config = InstanceConfig::default();
         let worker = render_with(version, &request(BuildType::Worker, "fedora"), &config, false).unwrap().lists;
         assert_eq!(worker.contains("koji_upload"), version >= 3);
-        let orchestrator = render_with(version, &request(BuildType::Orchestrator, "fedora"), &config, false).unwrap().lists;
+        let orchestrator =
+            render_with(version, &request(BuildType::Orchestrator, "fedora"), &config, false).unwrap().lists;
         assert!(orchestrator.contains("bump_release"));
         assert!(!orchestrator.contains("reactor_config"), "nothing names a configuration");
     }
@@ -226,8 +237,14 @@ fn arrangement_6_with_a_small_configuration() {
     for (phase, wanted) in [
         (
             Phase::Prebuild,
-            &["reactor_config", "check_and_set_platforms", "add_filesystem", "pull_base_image", "bump_release",
-                "add_labels_in_dockerfile"][..],
+            &[
+                "reactor_config",
+                "check_and_set_platforms",
+                "add_filesystem",
+                "pull_base_image",
+                "bump_release",
+                "add_labels_in_dockerfile",
+            ][..],
         ),
         (Phase::Buildstep, &["orchestrate_build"]),
         (Phase::Postbuild, &["fetch_worker_metadata", "compare_components", "tag_from_config", "group_manifests"]),
@@ -242,8 +259,16 @@ fn arrangement_6_with_a_small_configuration() {
     for (phase, wanted) in [
         (
             Phase::Prebuild,
-            &["reactor_config", "add_filesystem", "pull_base_image", "add_labels_in_dockerfile",
-                "change_from_in_dockerfile", "add_help", "add_dockerfile", "distribution_scope"][..],
+            &[
+                "reactor_config",
+                "add_filesystem",
+                "pull_base_image",
+                "add_labels_in_dockerfile",
+                "change_from_in_dockerfile",
+                "add_help",
+                "add_dockerfile",
+                "distribution_scope",
+            ][..],
         ),
         (Phase::Prepublish, &["squash"]),
         (Phase::Postbuild, &["all_rpm_packages", "tag_from_config", "tag_and_push", "compress", "koji_upload"]),
@@ -281,7 +306,9 @@ sources_command: fedpkg sources
     let mut params = request(BuildType::Worker, "fedora");
     params.yum_repourls = vec!["http://x/r.repo".into()];
     let lists = pruned(&params, &yaml);
-    for plugin in ["hide_files", "distgit_fetch_artefacts", "fetch_maven_artifacts", "add_yum_repo_by_url", "inject_yum_repo"] {
+    for plugin in
+        ["hide_files", "distgit_fetch_artefacts", "fetch_maven_artifacts", "add_yum_repo_by_url", "inject_yum_repo"]
+    {
         assert!(lists.contains(plugin), "{plugin}");
     }
     assert!(!lists.contains("koji"));

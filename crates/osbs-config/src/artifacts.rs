@@ -74,8 +74,11 @@ pub fn parse_koji_artifacts(text: &str, file: &str) -> Result<Vec<KojiArtifacts>
 pub fn parse_url_artifacts(text: &str, file: &str) -> Result<Vec<UrlArtifact>, ConfigError> {
     entries(text, file, |fields| {
         let url = fields.required_text("url");
-        let checksums =
-            Checksums { md5: checksum(&fields, "md5", 32), sha1: checksum(&fields, "sha1", 40), sha256: checksum(&fields, "sha256", 64) };
+        let checksums = Checksums {
+            md5: checksum(&fields, "md5", 32),
+            sha1: checksum(&fields, "sha1", 40),
+            sha256: checksum(&fields, "sha256", 64),
+        };
         if ["md5", "sha1", "sha256"].iter().all(|key| fields.get(key).is_none()) {
             let detail = "one of md5, sha1 and sha256 is required".to_owned();
             fields.checker.error(fields.node.at, &fields.path, ProblemKind::Conflict { detail });
@@ -147,7 +150,11 @@ mod tests {
         for (text, line, part) in [
             ("- url: http://x/y\n", 1, "one of md5, sha1 and sha256"),
             ("- {url: http://x/y, md5: XYZ}\n", 1, "32 lower-case"),
-            ("- url: http://x/y\n  md5: 0123456789abcdef0123456789abcdef\n  target: ../../etc/passwd\n", 3, "stays below"),
+            (
+                "- url: http://x/y\n  md5: 0123456789abcdef0123456789abcdef\n  target: ../../etc/passwd\n",
+                3,
+                "stays below",
+            ),
             ("- url: http://x/y\n  md5: 0123456789abcdef0123456789abcdef\n  target: /etc/passwd\n", 3, "stays below"),
             ("- url: http://x/\n  sha1: 0123456789abcdef0123456789abcdef01234567\n", 1, "stays below"),
             ("- url: http://x/y\n  sha: 1\n  sha512: a\n", 1, "unknown key \"sha\""),

@@ -191,7 +191,12 @@ impl<'a> Fields<'a> {
     }
 
     /// An object of texts whose keys pass `is_key`, in the order of the file.
-    pub fn text_map(&self, key: &'static str, is_key: fn(&str) -> bool, rule: &str) -> Option<BTreeMap<String, String>> {
+    pub fn text_map(
+        &self,
+        key: &'static str,
+        is_key: fn(&str) -> bool,
+        rule: &str,
+    ) -> Option<BTreeMap<String, String>> {
         let node = self.get(key)?;
         let path = self.path_of(key);
         let mut map = BTreeMap::new();

@@ -226,8 +226,8 @@ impl Reader<'_> {
         };
         let name = text[..split].trim_end().to_lowercase();
         let value = without_comment(&text[split + 1..]).trim();
-        let skipped = text[..split + 1].chars().count()
-            + text[split + 1..].chars().take_while(|c| c.is_whitespace()).count();
+        let skipped =
+            text[..=split].chars().count() + text[split + 1..].chars().take_while(|c| c.is_whitespace()).count();
         let value_at = if value.is_empty() { at } else { (number, indent + 1 + skipped) };
         let Some(section) = self.sections.last_mut() else {
             let detail = format!("the key {name:?} stands before any [section]");
@@ -263,6 +263,7 @@ fn without_comment(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write as _;
 
     const TEXT: &str = "\
 # comment
@@ -313,7 +314,7 @@ url = http://x/;y#z
     fn doubling_values_stop() {
         let mut text = String::from("[s]\na0 = xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n");
         for i in 1..10 {
-            text += &format!("a{i} = {}\n", format!("%(a{})s", i - 1).repeat(10));
+            let _ = writeln!(text, "a{i} = {}", format!("%(a{})s", i - 1).repeat(10));
         }
         let ini = Ini::parse(&text, "f").unwrap();
         let entry = ini.entry("s", "a9").unwrap();

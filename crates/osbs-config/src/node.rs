@@ -65,13 +65,13 @@ impl Node {
         let value = match json {
             Json::Null => Value::Null,
             Json::Bool(b) => Value::Bool(*b),
-            Json::Number(n) => {
-                n.as_i64().map_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::INFINITY)), Value::Int)
-            }
+            Json::Number(n) => n.as_i64().map_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::INFINITY)), Value::Int),
             Json::String(s) => Value::Text(s.clone()),
             Json::Array(items) => Value::List(items.iter().map(Self::from_json).collect()),
             Json::Object(map) => Value::Object(
-                map.iter().map(|(name, value)| (Key { name: name.clone(), at: None }, Self::from_json(value))).collect(),
+                map.iter()
+                    .map(|(name, value)| (Key { name: name.clone(), at: None }, Self::from_json(value)))
+                    .collect(),
             ),
         };
         Self { at: None, value }
@@ -111,9 +111,16 @@ impl Node {
 /// Tells of a syntax error in JSON at its place.
 pub(crate) fn parse_json(text: &str, file: &str) -> Result<serde_json::Value, ConfigError> {
     serde_json::from_str(text).map_err(|error| {
-        let position = Position { file: file.to_owned(), line: error.line().max(1), column: Some(error.column().max(1)) };
+        let position =
+            Position { file: file.to_owned(), line: error.line().max(1), column: Some(error.column().max(1)) };
         let kind = ProblemKind::Syntax { detail: format!("cannot read this as JSON: {error}") };
-        ConfigError::new(vec![Problem { position, path: String::new(), kind, allowed: None, severity: Severity::Error }])
+        ConfigError::new(vec![Problem {
+            position,
+            path: String::new(),
+            kind,
+            allowed: None,
+            severity: Severity::Error,
+        }])
     })
 }
 
@@ -196,6 +203,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write as _;
 
     #[test]
     fn places_are_kept() {
@@ -223,7 +231,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for i in 1..12 {
             let alias = format!("*a{}", i - 1);
-            text += &format!("a{i}: &a{i} [{}]\n", [alias.as_str(); 10].join(","));
+            let _ = writeln!(text, "a{i}: &a{i} [{}]", [alias.as_str(); 10].join(","));
         }
         assert!(Node::parse(&text, "f").is_err());
     }

@@ -289,7 +289,8 @@ fn clusters(root: &Fields<'_>) -> BTreeMap<Platform, Vec<ClusterEntry>> {
 
 fn cluster(fields: Fields<'_>) -> Option<ClusterEntry> {
     let name = fields.required_text("name");
-    let max_concurrent_builds = fields.require("max_concurrent_builds").and_then(|_| fields.small_number("max_concurrent_builds"));
+    let max_concurrent_builds =
+        fields.require("max_concurrent_builds").and_then(|_| fields.small_number("max_concurrent_builds"));
     let enabled = fields.boolean("enabled").unwrap_or(true);
     fields.finish(Severity::Error);
     Some(ClusterEntry { name: name?, max_concurrent_builds: max_concurrent_builds?, enabled })
@@ -316,15 +317,12 @@ fn platform_descriptors(root: &Fields<'_>) -> BTreeMap<Platform, Architecture> {
     for fields in root.objects("platform_descriptors").unwrap_or_default() {
         let (name, architecture) = (fields.required_text("platform"), fields.required_text("architecture"));
         if let (Some(name), Some(architecture)) = (name, architecture) {
-            match name.parse::<Platform>() {
-                Ok(platform) => {
-                    descriptors.insert(platform, Architecture::new(&architecture));
-                }
-                Err(_) => {
-                    let node = fields.get("platform").unwrap_or(fields.node);
-                    let path = fields.path_of("platform");
-                    fields.checker.bad_value(node, &path, &name, "a platform name: letters, digits and _ only");
-                }
+            if let Ok(platform) = name.parse::<Platform>() {
+                descriptors.insert(platform, Architecture::new(&architecture));
+            } else {
+                let node = fields.get("platform").unwrap_or(fields.node);
+                let path = fields.path_of("platform");
+                fields.checker.bad_value(node, &path, &name, "a platform name: letters, digits and _ only");
             }
         }
         // Known from the time of Docker v1 content, without effect now.
@@ -427,15 +425,14 @@ fn buildstep_alias(root: &Fields<'_>) -> BTreeMap<String, BuildMethod> {
     let map = root.text_map("buildstep_alias", |key| is_word(key, ""), "letters, digits and _").unwrap_or_default();
     let mut aliases = BTreeMap::new();
     for (name, method) in map {
-        match BUILD_METHODS.iter().find(|(word, method_)| *word == method && *method_ != BuildMethod::BuildahBud) {
-            Some((_, method)) => {
-                aliases.insert(name, *method);
-            }
-            None => {
-                let node = root.get("buildstep_alias").unwrap_or(root.node);
-                let path = format!("buildstep_alias.{name}");
-                root.checker.bad_value(node, &path, &method, "one of docker_api, imagebuilder");
-            }
+        if let Some((_, method)) =
+            BUILD_METHODS.iter().find(|(word, method_)| *word == method && *method_ != BuildMethod::BuildahBud)
+        {
+            aliases.insert(name, *method);
+        } else {
+            let node = root.get("buildstep_alias").unwrap_or(root.node);
+            let path = format!("buildstep_alias.{name}");
+            root.checker.bad_value(node, &path, &method, "one of docker_api, imagebuilder");
         }
     }
     aliases

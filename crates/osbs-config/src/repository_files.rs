@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn image_build_conf() {
-        let text = "[image-build]\nName = base\nksurl = git://x?#%h\n[factory-parameters]\ncreate_docker_metadata=False\n";
+        let text =
+            "[image-build]\nName = base\nksurl = git://x?#%h\n[factory-parameters]\ncreate_docker_metadata=False\n";
         let conf = parse_image_build_conf(text, "image-build.conf").unwrap();
         assert_eq!(conf.image_build["name"], "base");
         assert_eq!(conf.image_build["ksurl"], "git://x?#%h");

@@ -79,7 +79,7 @@ impl UserParams {
     /// As it is transmitted: sorted keys, only truthy values.
     pub fn to_json(&self) -> Value {
         let text = |text: &Option<String>| text.as_deref().map(Value::from);
-        let names = |platforms: &[Platform]| platforms.iter().map(|platform| platform.as_str()).collect::<Value>();
+        let names = |platforms: &[Platform]| platforms.iter().map(Platform::as_str).collect::<Value>();
         let digests = || serde_json::to_value(&self.parent_images_digests).ok();
         let entries: [(&str, Option<Value>); 38] = [
             ("additional_tags", Some(Value::from(self.additional_tags.clone()))),
@@ -260,9 +260,16 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        let error = UserParams::parse(r#"{"build_type": "both", "git_uri": 3, "platforms": ["x-y"]}"#, "U").unwrap_err();
+        let error =
+            UserParams::parse(r#"{"build_type": "both", "git_uri": 3, "platforms": ["x-y"]}"#, "U").unwrap_err();
         let text = error.to_string();
-        for part in ["\"both\" is not one of orchestrator, worker", "git_uri: expected a text", "\"x-y\"", "\"git_ref\"", "\"user\""] {
+        for part in [
+            "\"both\" is not one of orchestrator, worker",
+            "git_uri: expected a text",
+            "\"x-y\"",
+            "\"git_ref\"",
+            "\"user\"",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let error = UserParams::parse("{\n \"a\": }", "U").unwrap_err();

@@ -101,7 +101,7 @@ impl Settings {
     }
 
     fn lookup_in(&self, section: &str, key: &str, keys: &[KeyInfo]) -> Option<Effective<String>> {
-        let layered = self.layer(key, 0).or_else(|| self.layer(key, 1)).or_else(|| self.from_file(section, key));
+        let layered = self.layer(key, 0).or_else(|| self.layer(key, 1)).or_else(|| self.in_file(section, key));
         layered.or_else(|| {
             let default = keys.iter().find(|info| info.name == key)?.default?;
             Some(Effective { value: default.to_owned(), origin: Origin::Default })
@@ -113,11 +113,11 @@ impl Settings {
         match source {
             0 => Some(Effective { value: self.arguments.get(key)?.clone(), origin: Origin::Argument }),
             1 => Some(Effective { value: self.options.get(key)?.clone(), origin: Origin::Option(key.to_owned()) }),
-            _ => self.from_file(&self.instance, key),
+            _ => self.in_file(&self.instance, key),
         }
     }
 
-    fn from_file(&self, section: &str, key: &str) -> Option<Effective<String>> {
+    fn in_file(&self, section: &str, key: &str) -> Option<Effective<String>> {
         let ini = self.conf.as_ref()?.ini();
         let entry = ini.entry(section, key)?;
         let value = ini.interpolate(section, entry).ok()?;

@@ -53,7 +53,8 @@ fn the_published_example() {
     assert!(config.can_orchestrate, "an inline comment is no part of the value");
     assert_eq!(config.build_from, Some(BuildFrom::Image("registry.example.com/buildroot:blue".into())));
     assert_eq!(config.arrangement_version, 4);
-    let registries: Vec<_> = config.registries.iter().map(|(uri, secret)| (uri.docker_uri(), secret.as_deref())).collect();
+    let registries: Vec<_> =
+        config.registries.iter().map(|(uri, secret)| (uri.docker_uri(), secret.as_deref())).collect();
     assert_eq!(registries, [("one.example.com", None), ("two.example.com:5000", Some("twosecret"))]);
     assert_eq!(config.node_selectors["x86_64"]["beta.kubernetes.io/arch"], "amd64");
     assert!(config.node_selectors["ppc64le"].is_empty());
@@ -68,7 +69,8 @@ fn the_published_example() {
 
 #[test]
 fn where_values_come_from() {
-    let of = |options, arguments| settings(OUTSIDE, "default", options, arguments).lookup("distribution_scope").unwrap();
+    let of =
+        |options, arguments| settings(OUTSIDE, "default", options, arguments).lookup("distribution_scope").unwrap();
     assert_eq!(of(&[], &[]).origin.to_string(), "osbs.conf:14:22");
     assert_eq!(of(&[("distribution_scope", "x")], &[]).origin.to_string(), "option --distribution-scope");
     let both = of(&[("distribution_scope", "x")], &[("distribution_scope", "y")]);
@@ -146,7 +148,11 @@ fn doubtful_values_are_told_and_used() {
         ("registry_api_versions = v1, v2\narrangement_version = 4", "taken as v2"),
     ] {
         let parsed = settings(&format!("[default]\n{line}\n"), "default", &[], &[]).resolve().unwrap();
-        assert!(parsed.warnings.iter().any(|warning| warning.to_string().contains(part)), "{line:?}: {:?}", parsed.warnings);
+        assert!(
+            parsed.warnings.iter().any(|warning| warning.to_string().contains(part)),
+            "{line:?}: {:?}",
+            parsed.warnings
+        );
         assert!(!parsed.value.can_orchestrate && parsed.value.token.is_none());
     }
 }

@@ -29,12 +29,11 @@ fn bad(value: &str, expected: &str) -> ProblemKind {
 /// A number that is not 0, or `true` in any case. Everything else is false, never an error; the second value says
 /// whether it was spelt so that nobody can mistake it.
 pub(super) fn boolean(text: &str) -> (bool, bool) {
-    match text.trim().parse::<i128>() {
-        Ok(number) => (number != 0, true),
-        Err(_) => {
-            let truth = text.eq_ignore_ascii_case("true");
-            (truth, truth || text.eq_ignore_ascii_case("false"))
-        }
+    if let Ok(number) = text.trim().parse::<i128>() {
+        (number != 0, true)
+    } else {
+        let truth = text.eq_ignore_ascii_case("true");
+        (truth, truth || text.eq_ignore_ascii_case("false"))
     }
 }
 
@@ -51,7 +50,8 @@ pub(super) fn node_selector(text: &str) -> Result<BTreeMap<String, String>, Prob
     }
     text.split(',')
         .map(|part| {
-            let (key, value) = part.split_once('=').ok_or_else(|| bad(text, "none, or LABEL=VALUE, LABEL=VALUE ..."))?;
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| bad(text, "none, or LABEL=VALUE, LABEL=VALUE ..."))?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()
@@ -106,9 +106,17 @@ mod tests {
     #[test]
     fn booleans() {
         for (text, value, clear) in [
-            ("1", true, true), ("2", true, true), ("-1", true, true), ("0", false, true), ("true", true, true),
-            ("TRUE", true, true), ("False", false, true), ("yes", false, false), ("on", false, false),
-            ("", false, false), ("treu", false, false),
+            ("1", true, true),
+            ("2", true, true),
+            ("-1", true, true),
+            ("0", false, true),
+            ("true", true, true),
+            ("TRUE", true, true),
+            ("False", false, true),
+            ("yes", false, false),
+            ("on", false, false),
+            ("", false, false),
+            ("treu", false, false),
         ] {
             assert_eq!(boolean(text), (value, clear), "{text:?}");
         }
