@@ -152,11 +152,13 @@ impl Dockerfile {
     /// See [`EditError`].
     pub fn insert_after_from(&mut self, lines: &[String], wanted: &dyn Fn(usize) -> bool) -> Result<(), EditError> {
         let text = self.checked(lines)?;
-        self.end_last_line()?;
-        let stages = self.stages();
+        let mut file = self.ended()?;
+        let stages = file.stages();
         let ends = stages.iter().filter(|stage| wanted(stage.index)).map(|stage| stage.from.span.end);
-        let changes = ends.map(|at| self.insertion(at, &text)).collect();
-        self.apply(changes)
+        let changes = ends.map(|at| file.insertion(at, &text)).collect();
+        file.apply(changes)?;
+        *self = file;
+        Ok(())
     }
 
     /// Inserts lines at the end of a stage: after its last instruction, for the final stage at the end of the file.
@@ -192,9 +194,11 @@ impl Dockerfile {
     /// See [`EditError`].
     pub fn append_lines(&mut self, lines: &[String]) -> Result<(), EditError> {
         let text = self.checked(lines)?;
-        self.end_last_line()?;
-        let at = self.text().len();
-        self.apply(vec![self.insertion(at, &text)])
+        let mut file = self.ended()?;
+        let change = file.insertion(file.text().len(), &text);
+        file.apply(vec![change])?;
+        *self = file;
+        Ok(())
     }
 
     /// The lines as text with the file's line ends, if they are whole instructions.
@@ -217,13 +221,21 @@ impl Dockerfile {
         if self.text()[..first].ends_with('\r') { "\r\n" } else { "\n" }
     }
 
-    /// The last instruction may be continued into nothing; then what is appended would become part of it. Its
-    /// continuation characters go.
-    fn end_last_line(&mut self) -> Result<(), EditError> {
-        let Some(at) = self.dangling() else { return Ok(()) };
-        let escape = self.escape();
-        let kept = self.text()[..at].trim_end_matches([' ', '\t', escape]).len();
-        self.apply(vec![(kept..at + escape.len_utf8(), String::new())])
+    /// The same file, where the last instruction is not continued into nothing: else what is appended would become part
+    /// of it. The continuation characters go; if that does not do, the instruction becomes one line.
+    fn ended(&self) -> Result<Self, EditError> {
+        let mut file = self.clone();
+        let continuation = [' ', '\t', self.escape()];
+        if let Some(at) = self.dangling() {
+            let kept = self.text()[..at].trim_end_matches(continuation).len();
+            file.apply(vec![(kept..at + self.escape().len_utf8(), String::new())])?;
+        }
+        if let (Some(_), Some(last)) = (file.dangling(), file.instructions().last()) {
+            let line = last.logical.trim_end_matches(continuation).to_owned();
+            let change = file.replacement(last.span.clone(), &line);
+            file.apply(vec![change])?;
+        }
+        Ok(file)
     }
 
     fn insertion(&self, at: usize, text: &str) -> Change {
@@ -236,7 +248,6 @@ impl Dockerfile {
         let old = &self.text()[span.clone()];
         let line_end = &old[old.trim_end_matches(['\r', '\n']).len()..];
         let line_end = if line_end.is_empty() { "" } else { self.line_end() };
-        // A byte-order mark belongs to the file, not to its first instruction.
         (span, format!("{line}{line_end}"))
     }
 

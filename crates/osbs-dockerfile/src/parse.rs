@@ -85,7 +85,7 @@ fn takes_heredocs(parts: &Parts<'_>) -> Result<bool, Problem> {
     if parts.keyword == "ONBUILD" {
         // One level only: ONBUILD ONBUILD is refused, so this cannot recurse.
         let (word, _) = words::keyword(parts.rest);
-        if word.eq_ignore_ascii_case("ONBUILD") {
+        if word.is_empty() || word.eq_ignore_ascii_case("ONBUILD") {
             return Ok(false);
         }
         return takes_heredocs(&split(parts.rest, parts.escape)?);
