@@ -121,7 +121,7 @@ impl Watch {
             if waited >= limit {
                 return;
             }
-            tokio::time::sleep((limit - waited).max(Duration::from_millis(1))).await;
+            tokio::time::sleep(limit.saturating_sub(waited).max(Duration::from_millis(1))).await;
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { retries: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(120) }
+        Self { retries: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_mins(2) }
     }
 }
 
@@ -33,7 +33,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(20), idle: Duration::from_secs(60), request: Duration::from_secs(600) }
+        Self { connect: Duration::from_secs(20), idle: Duration::from_mins(1), request: Duration::from_mins(10) }
     }
 }
 

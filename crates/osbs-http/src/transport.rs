@@ -158,11 +158,11 @@ impl Transport {
         let url = || shown(&hop.url);
         let client = self.client(hop.addresses, hop.skip_verification || hop.url.scheme() == "http")?;
         let mut building = client.request(request.method.clone(), hop.url.clone()).headers(request.headers.clone());
-        if let Some(secret) = &hop.authorization {
-            if let Ok(mut value) = HeaderValue::from_str(secret.reveal()) {
-                value.set_sensitive(true);
-                building = building.header(AUTHORIZATION, value);
-            }
+        if let Some(secret) = &hop.authorization
+            && let Ok(mut value) = HeaderValue::from_str(secret.reveal())
+        {
+            value.set_sensitive(true);
+            building = building.header(AUTHORIZATION, value);
         }
         if let Some(length) = request.body.explicit_length() {
             building = building.header(CONTENT_LENGTH, length);

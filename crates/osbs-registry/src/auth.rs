@@ -121,7 +121,7 @@ impl TokenRequest<'_> {
             .skip_verification(self.config.skip_verification && same_host)
             .allow_plain_http(self.realm.scheme() == "http")
             .addresses(if same_host { AddressRule::Any } else { AddressRule::NoLinkLocal })
-            .deadline(Duration::from_secs(60))
+            .deadline(Duration::from_mins(1))
     }
 
     async fn send(&self, transport: &Transport) -> Result<(String, Duration), RegistryError> {

@@ -42,7 +42,7 @@ pub enum RegistryError {
         what: String,
     },
     /// Login missing or not good enough.
-    #[error("registry {registry} does not let us {action}: {}{}", login_text(*with_login, helper), colon(detail))]
+    #[error("registry {registry} does not let us {action}: {}{}", login_text(*with_login, helper.as_deref()), colon(detail))]
     Denied {
         /// Host and port.
         registry: String,
@@ -160,7 +160,7 @@ fn colon(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }
 
-fn login_text(with_login: bool, helper: &Option<String>) -> String {
+fn login_text(with_login: bool, helper: Option<&str>) -> String {
     match (with_login, helper) {
         (true, _) => "the login in the credentials file is not accepted for it".to_owned(),
         (false, None) => "the credentials file has no login for it".to_owned(),
