@@ -6,17 +6,22 @@
 
 mod archive;
 mod blob;
+mod decompress;
 mod error;
 mod gc;
+mod gzip_reader;
 mod image_config;
 mod layer;
 mod manifest;
 pub mod media_type;
+mod note;
 mod oci_layout;
 mod refs;
+mod rooted;
 mod store;
 pub mod store_layout;
 mod stored_image;
+mod tar_reader;
 mod unpack;
 
 pub use archive::{ArchiveDigest, ArchiveError, ArchiveInfo, write_archive, write_docker_archive_plain};
@@ -27,8 +32,10 @@ pub use image_config::{History, ImageConfig, RootFs, RunConfig};
 pub use layer::{BlobSink, Compression, LayerError, LayerRequest, LayerTap, WrittenLayer, write_layer};
 pub use manifest::{Descriptor, ImagePlatform, Index, Manifest, canonical_json};
 pub use media_type::ImageFormat;
+pub use note::{LayerNote, Splice};
 pub use oci_layout::{read_oci_layout, write_oci_layout};
 pub use refs::{ImageRef, RefRecord};
 pub use store::{Lease, Store, StoreOptions};
 pub use stored_image::{MAX_DOCUMENT, StoredImage, chain_ids};
-pub use unpack::{ArchiveReader, ExtractOptions, Extracted, extract_tar, open_archive};
+pub use decompress::{ArchiveReader, open_archive};
+pub use unpack::{ExtractOptions, Extracted, extract_tar};

@@ -120,14 +120,32 @@ pub(crate) fn file_name(text: &str) -> String {
     name
 }
 
+/// The text of a [`file_name`], as far as it was not cut.
+pub(crate) fn text_of(name: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).map(|hex| u8::from_str_radix(hex, 16));
+        if let (b'%', Some(Ok(byte))) = (first, code) {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::file_name;
+    use super::{file_name, text_of};
 
     #[test]
     fn names_are_files() {
         assert_eq!(file_name("a.b/c:1"), "a.b%2Fc%3A1");
         assert_eq!(file_name(".."), "%2E.");
+        assert_eq!(text_of(&file_name("osbs build (process 1)")), "osbs build (process 1)");
         assert_ne!(file_name(&"x/".repeat(300)), file_name(&"x/".repeat(301)));
         assert!(file_name(&"ä".repeat(300)).len() < 200);
     }

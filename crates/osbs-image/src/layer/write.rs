@@ -1,10 +1,17 @@
 //! Makes a layer of upper folders, in one pass.
 
+use crate::blob::BlobWriter;
 use crate::layer::LayerError;
+use crate::layer::pipeline::{Output, Pipeline};
+use crate::layer::plan::plan;
+use crate::layer::source::{TreeSource, tar_size};
 use crate::manifest::Descriptor;
+use crate::media_type;
+use crate::note::LayerNote;
+use crate::rooted;
 use crate::store::Store;
 use osbs_types::Digest;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +35,17 @@ pub enum Compression {
 impl Default for Compression {
     fn default() -> Self {
         Self::Gzip { level: 3 }
+    }
+}
+
+impl Compression {
+    /// The OCI media type of such a layer.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip { .. } => media_type::OCI_LAYER_GZIP,
+            Self::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+            Self::None => media_type::OCI_LAYER,
+        }
     }
 }
 
@@ -91,13 +109,65 @@ pub struct WrittenLayer {
 /// Streams the tree of `request.uppers` into one layer blob. `progress` is told the number of uncompressed bytes done and
 /// the total.
 ///
+/// Modification times are whole seconds, as in the layers of Docker and buildah: what a file system keeps beyond that
+/// would make two builds of one thing differ.
+///
 /// # Errors
 /// A file cannot be read, the store or the sink fails, or `cancel` was asked for; nothing is left behind then.
 pub fn write_layer(
-    _store: &Store,
-    _request: LayerRequest<'_>,
-    _cancel: &CancellationToken,
-    _progress: &(dyn Fn(u64, u64) + Sync),
+    store: &Store,
+    mut request: LayerRequest<'_>,
+    cancel: &CancellationToken,
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<WrittenLayer, LayerError> {
-    todo!()
+    let mut uppers = Vec::new();
+    for path in request.uppers {
+        uppers.push(rooted::open_root(path).map_err(LayerError::file("open", path))?);
+    }
+    let plan = plan(&uppers, request.clamp_mtime, cancel)?;
+    let total = tar_size(&plan);
+    request.taps.iter_mut().for_each(|tap| tap.size(total));
+    let pipeline = Pipeline {
+        compression: request.compression,
+        bare: false,
+        threads: request.threads,
+        cancel,
+        progress: &|done| progress(done, total),
+    };
+    let mut output = BlobOutput { blob: store.blob_writer()?, sink: request.sink };
+    let passed = pipeline.run(&mut TreeSource::new(&plan, &uppers), &mut request.taps, &mut output)?;
+    if passed.size != total {
+        return Err(LayerError::Compressor { reason: format!("{} bytes planned, {} made", total, passed.size) });
+    }
+    let (digest, size) = output.blob.commit(None, None)?;
+    if let Some(sink) = &mut output.sink {
+        sink.finish(&digest, size).map_err(|source| LayerError::Sink { source })?;
+    }
+    let layer = WrittenLayer {
+        descriptor: Descriptor::new(request.compression.media_type(), digest, size),
+        diff_id: passed.diff_id,
+        uncompressed_size: passed.size,
+        crc32: passed.crc32,
+        files: plan.entries.len() as u64,
+        empty: plan.entries.is_empty(),
+    };
+    LayerNote::of_own_layer(&layer, request.compression).save(store, &layer.descriptor.digest)?;
+    request.taps.iter_mut().for_each(|tap| tap.finish(store, &layer));
+    Ok(layer)
+}
+
+/// Into the store, and to the sink if there is one.
+struct BlobOutput {
+    blob: BlobWriter,
+    sink: Option<Box<dyn BlobSink>>,
+}
+
+impl Output for BlobOutput {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
+        self.blob.write_all(bytes).map_err(LayerError::file("write", "the new layer"))?;
+        match &mut self.sink {
+            Some(sink) => sink.write(bytes).map_err(|source| LayerError::Sink { source }),
+            None => Ok(()),
+        }
+    }
 }

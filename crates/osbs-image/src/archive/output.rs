@@ -1,0 +1,123 @@
+//! The file being written, hashed by threads of their own.
+
+use crate::archive::error::ArchiveError;
+use crate::layer::pipeline::join;
+use md5::Md5;
+use osbs_types::Digest;
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
+
+/// Facts about a written archive, as Koji wants them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveInfo {
+    /// Size of the file.
+    pub size: u64,
+    /// MD5 of the file, hex.
+    pub md5: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// Size of the tar.
+    pub uncompressed_size: u64,
+    /// SHA-256 of the tar.
+    pub uncompressed_sha256: Digest,
+}
+
+/// Pieces are gathered to this size before they are handed on.
+const PIECE: usize = 1 << 20;
+
+/// Writes beside the target and renames at the end.
+pub(crate) struct HashedFile<'s> {
+    target: PathBuf,
+    path: PathBuf,
+    file: File,
+    size: u64,
+    pending: Vec<u8>,
+    hashers: Vec<SyncSender<Arc<Vec<u8>>>>,
+    md5: ScopedJoinHandle<'s, String>,
+    sha256: ScopedJoinHandle<'s, Digest>,
+    done: Cleanup,
+}
+
+/// Removes the file unless it was finished.
+struct Cleanup(Option<PathBuf>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What is known of the file.
+pub(crate) struct Written {
+    pub size: u64,
+    pub md5: String,
+    pub sha256: Digest,
+}
+
+impl<'s> HashedFile<'s> {
+    pub(crate) fn create(scope: &'s Scope<'s, '_>, target: &Path) -> Result<Self, ArchiveError> {
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let path = target.with_file_name(name);
+        let file = File::create(&path).map_err(|source| ArchiveError::Output { path: path.clone(), source })?;
+        let (md5_in, md5_out) = sync_channel::<Arc<Vec<u8>>>(4);
+        let (sha_in, sha_out) = sync_channel::<Arc<Vec<u8>>>(4);
+        let md5 = scope.spawn(move || {
+            let mut hash = Md5::new();
+            md5_out.iter().for_each(|piece| hash.update(piece.as_slice()));
+            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        });
+        let sha256 = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            sha_out.iter().for_each(|piece| hash.update(piece.as_slice()));
+            Digest::from_sha256(&hash.finalize().into())
+        });
+        let done = Cleanup(Some(path.clone()));
+        let hashers = vec![md5_in, sha_in];
+        let pending = Vec::with_capacity(PIECE + PIECE / 4);
+        Ok(Self { target: target.to_owned(), path, file, size: 0, pending, hashers, md5, sha256, done })
+    }
+
+    /// Appends bytes that `fill` puts at the end of the buffer it is given.
+    pub(crate) fn with(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), ArchiveError> {
+        fill(&mut self.pending);
+        if self.pending.len() >= PIECE { self.flush() } else { Ok(()) }
+    }
+
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.with(|pending| pending.extend_from_slice(bytes))
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size + self.pending.len() as u64
+    }
+
+    fn flush(&mut self) -> Result<(), ArchiveError> {
+        let piece = std::mem::replace(&mut self.pending, Vec::with_capacity(PIECE + PIECE / 4));
+        self.size += piece.len() as u64;
+        let piece = Arc::new(piece);
+        for hasher in &self.hashers {
+            // A hasher ends only by a panic, which its join reports.
+            let _ = hasher.send(Arc::clone(&piece));
+        }
+        self.file.write_all(&piece).map_err(|source| ArchiveError::Output { path: self.path.clone(), source })
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Written, ArchiveError> {
+        self.flush()?;
+        self.hashers.clear();
+        let written = Written { size: self.size, md5: join(self.md5), sha256: join(self.sha256) };
+        fs::rename(&self.path, &self.target)
+            .map_err(|source| ArchiveError::Output { path: self.target.clone(), source })?;
+        self.done.0 = None;
+        Ok(written)
+    }
+}

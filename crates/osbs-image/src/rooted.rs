@@ -1,0 +1,118 @@
+//! File operations below an open folder, which no name can leave.
+//!
+//! Only single components and openat2 with RESOLVE_BENEATH or RESOLVE_IN_ROOT are used; see openat2(2).
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::RDONLY);
+
+/// Opens a folder of ours by its path.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?)
+}
+
+/// Another open file description of the same folder, with a read position of its own.
+pub(crate) fn reopen_dir(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(openat(fd, ".", FOLDER, Mode::empty())?)
+}
+
+/// Opens a folder by one name, never through a link.
+pub(crate) fn open_child_dir(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    Ok(openat(fd, name, FOLDER, Mode::empty())?)
+}
+
+/// Opens the folder at a path of any length below `root`, no component of which may be a link. The path ends with a slash
+/// or is empty.
+pub(crate) fn open_folder_beneath(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let mut fd: Option<OwnedFd> = None;
+    let mut rest = path.strip_suffix(b"/").unwrap_or(path);
+    while !rest.is_empty() {
+        // PATH_MAX bounds one call, not the depth of a tree.
+        let cut = if rest.len() < 4000 {
+            rest.len()
+        } else {
+            rest[..4000].iter().rposition(|b| *b == b'/').unwrap_or(rest.len())
+        };
+        let (now, later) = rest.split_at(cut);
+        let at = fd.as_ref().map_or(root, AsFd::as_fd);
+        let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        fd = Some(retry(|| openat2(at, now, FOLDER, Mode::empty(), flags))?);
+        rest = later.strip_prefix(b"/").unwrap_or(later);
+    }
+    fd.map_or_else(|| reopen_dir(root), Ok)
+}
+
+/// Opens the folder at `path` as a process in a chroot at `root` would: links are followed inside.
+pub(crate) fn open_folder_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+    retry(|| openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS))
+}
+
+/// openat2 gives EAGAIN when a rename anywhere races with `..`, and asks to try again.
+fn retry(open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
+    for _ in 0..64 {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+    open()
+}
+
+/// A path to a name in an open folder, for calls that know no folder argument. The last component is not followed by the
+/// `l...xattr` calls.
+pub(crate) fn proc_path(fd: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+    let mut path = format!("/proc/self/fd/{}/", fd.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    PathBuf::from(OsStr::from_bytes(&path))
+}
+
+/// All xattrs of an open file.
+pub(crate) fn xattrs_of(fd: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    collect(|buffer| rustix::fs::flistxattr(fd, buffer), |name, buffer| rustix::fs::fgetxattr(fd, name, buffer))
+}
+
+/// All xattrs of a name in a folder, not following a link.
+pub(crate) fn xattrs_at(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = proc_path(fd, name);
+    collect(|buffer| rustix::fs::llistxattr(&path, buffer), |name, buffer| rustix::fs::lgetxattr(&path, name, buffer))
+}
+
+fn collect(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut small = [0; 512];
+    let names = match list(&mut small) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Ok(length) => small[..length].to_vec(),
+        Err(Errno::RANGE) => {
+            let mut large = vec![0; 65536];
+            let length = list(&mut large)?;
+            large.truncate(length);
+            large
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 65536];
+        match get(name, &mut value) {
+            Ok(length) => {
+                value.truncate(length);
+                value.shrink_to_fit();
+                found.push((name.to_vec(), value));
+            }
+            Err(Errno::NODATA) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,376 @@
+//! Layers of an image into `layers/` of the store: in parallel, at most once a machine, whole or not at all.
+//!
+//! Two threads a layer: one reads, verifies and inflates, the other hashes for the diff id and writes files.
+
+use crate::blob::BlobReader;
+use crate::decompress::LayerReader;
+use crate::error::StoreError;
+use crate::gzip_reader::GzipFacts;
+use crate::layer::LayerError;
+use crate::layer::pipeline::join;
+use crate::manifest::Descriptor;
+use crate::note::LayerNote;
+use crate::rooted;
+use crate::store::Store;
+use crate::stored_image::StoredImage;
+use crate::tar_reader::TarReader;
+use crate::unpack::lower;
+use crate::unpack::tree::{Overrides, Reading, Tree, remove_tree};
+use osbs_types::Digest;
+use rustix::fd::AsFd;
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const CHUNK: usize = 256 << 10;
+/// Chunks on their way between the two threads of a layer.
+const QUEUE: usize = 8;
+/// Entries of one layer. Every one costs an inode, of which a disk has a few million.
+const MAX_ENTRIES: u64 = 4_000_000;
+/// Bytes of one unpacked layer.
+const MAX_BYTES: u64 = 256 << 30;
+
+impl Store {
+    /// Unpacks every layer that is not unpacked yet, in parallel, at most once a machine, and verifies digests and diff
+    /// ids. Returns the folders, bottom first. `progress` is told compressed bytes done, as increments.
+    ///
+    /// # Errors
+    /// A layer is damaged or hostile, or the disk is full; a layer that failed leaves nothing behind.
+    pub fn unpack(
+        &self,
+        image: &StoredImage,
+        cancel: &CancellationToken,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Vec<PathBuf>, LayerError> {
+        let chain = image.chain_ids();
+        let folders: Vec<PathBuf> = chain.iter().map(|id| self.layer_path(id)).collect();
+        if folders.iter().all(|folder| folder.is_dir()) {
+            return Ok(folders);
+        }
+        // A chain id stands for one place above one base, so everybody takes these locks in the same order.
+        let mut locks = Vec::new();
+        for id in &chain {
+            locks.push(self.lock_layer(id, cancel)?);
+        }
+        let missing: Vec<usize> = (0..chain.len()).filter(|n| !folders[*n].is_dir()).collect();
+        let unpacked = self.unpack_missing(image, &missing, cancel, progress);
+        let result = self.place(&missing, unpacked, &folders);
+        drop(locks);
+        result.map(|()| folders)
+    }
+
+    fn lock_layer(&self, id: &Digest, cancel: &CancellationToken) -> Result<File, LayerError> {
+        let path = self.root().join("locks").join(id.hex());
+        let file = File::options().create(true).append(true).open(&path).map_err(StoreError::io("open", &path))?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(e) if e == rustix::io::Errno::WOULDBLOCK || e == rustix::io::Errno::INTR => {
+                    if cancel.is_cancelled() {
+                        return Err(LayerError::Cancelled);
+                    }
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Err(e) => return Err(StoreError::io("lock", &path)(e.into()).into()),
+            }
+        }
+    }
+
+    /// Unpacks into temporary folders, as many layers at once as there are cores.
+    fn unpack_missing(
+        &self,
+        image: &StoredImage,
+        missing: &[usize],
+        cancel: &CancellationToken,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Vec<Result<Unpacked, LayerError>> {
+        let next = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<Result<Unpacked, LayerError>>>> =
+            Mutex::new(missing.iter().map(|_| None).collect());
+        let stop = cancel.child_token();
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let job = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(number) = missing.get(job) else { return };
+                        let result = if stop.is_cancelled() {
+                            Err(LayerError::Cancelled)
+                        } else {
+                            self.unpack_one(&image.layers[*number], &image.diff_ids[*number], &stop, progress)
+                        };
+                        if result.is_err() {
+                            stop.cancel();
+                        }
+                        results.lock().unwrap_or_else(PoisonError::into_inner)[job] = Some(result);
+                    }
+                });
+            }
+        });
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.into_iter().map(|result| result.unwrap_or(Err(LayerError::Cancelled))).collect()
+    }
+
+    fn unpack_one(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        cancel: &CancellationToken,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Unpacked, LayerError> {
+        let folder = TmpFolder::make(self)?;
+        let what = format!("layer {}", layer.digest);
+        let root = rooted::open_root(&folder.path).map_err(LayerError::file("open", &folder.path))?;
+        let mut tree = Tree::new(root.as_fd(), Reading::Layer, Overrides::default(), &what)
+            .map_err(LayerError::file("open", &folder.path))?;
+        let blob = self.open_blob(layer)?;
+        let (reader, facts) = thread::scope(|scope| {
+            let (reader, inflater) = spawn_inflater(scope, blob, progress);
+            let mut tar = TarReader::new(reader, what.clone());
+            let written = write_entries(&mut tar, &mut tree, cancel);
+            let reader = written.and_then(|()| tar.finish());
+            // With the receiver gone the other thread ends too.
+            reader.map(|mut reader| {
+                reader.close();
+                (reader, join(inflater))
+            })
+        })?;
+        let facts = facts.map_err(|source| LayerError::Read { what, source })?;
+        let note = reader.note(facts.as_ref());
+        if note.diff_id != *diff_id {
+            let (layer, expected) = (layer.digest.clone(), diff_id.clone());
+            return Err(LayerError::WrongDiffId { layer, expected, actual: note.diff_id });
+        }
+        self.save_note(&layer.digest, &note, facts)?;
+        Ok(Unpacked { folder, tree })
+    }
+
+    /// Saves a note and its tail, unless there is one.
+    pub(crate) fn save_note(
+        &self,
+        blob: &Digest,
+        note: &LayerNote,
+        facts: Option<GzipFacts>,
+    ) -> Result<(), StoreError> {
+        if LayerNote::load(self, blob).is_some() {
+            return Ok(());
+        }
+        if let Some(facts) = facts.filter(|facts| !facts.tail.is_empty()) {
+            self.write_whole(&self.note_path(blob.hex(), "tail"), &facts.tail)?;
+        }
+        note.save(self, blob)
+    }
+
+    /// Completes the layers from the bottom up, each with those below it, and gives them their names.
+    fn place(
+        &self,
+        missing: &[usize],
+        unpacked: Vec<Result<Unpacked, LayerError>>,
+        folders: &[PathBuf],
+    ) -> Result<(), LayerError> {
+        // The error of one layer stops the others; theirs is then "cancelled", which nobody wants to read.
+        let mut first: Option<LayerError> = None;
+        let mut good = Vec::new();
+        for result in unpacked {
+            match result {
+                Ok(layer) => good.push(layer),
+                Err(e) => {
+                    if !matches!(e, LayerError::Cancelled) || first.is_none() {
+                        first = Some(e);
+                    }
+                }
+            }
+        }
+        if let Some(e) = first {
+            return Err(e);
+        }
+        for (number, mut layer) in missing.iter().zip(good) {
+            lower::complete(&mut layer.tree, &folders[..*number])?;
+            layer.tree.finish()?;
+            layer.folder.keep_as(&folders[*number])?;
+        }
+        Ok(())
+    }
+}
+
+fn write_entries(
+    tar: &mut TarReader<ChannelReader>,
+    tree: &mut Tree,
+    cancel: &CancellationToken,
+) -> Result<(), LayerError> {
+    while let Some(entry) = tar.next()? {
+        if cancel.is_cancelled() {
+            return Err(LayerError::Cancelled);
+        }
+        let limit = |limit, unit| LayerError::Limit { what: tar.what().to_owned(), limit, unit };
+        if tree.entries >= MAX_ENTRIES {
+            return Err(limit(MAX_ENTRIES, "entries"));
+        }
+        if tree.bytes.saturating_add(entry.size) > MAX_BYTES {
+            return Err(limit(MAX_BYTES, "bytes"));
+        }
+        tree.apply(tar, entry)?;
+    }
+    Ok(())
+}
+
+/// A layer in its temporary folder.
+struct Unpacked {
+    folder: TmpFolder,
+    tree: Tree,
+}
+
+/// A folder in `tmp/`, removed when dropped.
+struct TmpFolder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl TmpFolder {
+    fn make(store: &Store) -> Result<Self, StoreError> {
+        let path = store.tmp_path("layer");
+        fs::create_dir(&path).map_err(StoreError::io("create folder", &path))?;
+        Ok(Self { path, kept: false })
+    }
+
+    fn keep_as(mut self, target: &Path) -> Result<(), StoreError> {
+        fs::rename(&self.path, target).map_err(StoreError::io("commit layer", target))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for TmpFolder {
+    fn drop(&mut self) {
+        if !self.kept
+            && let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
+            && let Ok(parent) = rooted::open_root(parent)
+        {
+            use std::os::unix::ffi::OsStrExt;
+            // What cannot be removed now is removed by gc.
+            let _ = remove_tree(parent.as_fd(), name.as_bytes());
+        }
+    }
+}
+
+type Inflated<'s> = ScopedJoinHandle<'s, io::Result<Option<GzipFacts>>>;
+
+/// Starts the thread that reads, verifies and inflates a blob. Its result comes when everything was read or the reader gone.
+pub(crate) fn spawn_inflater<'s>(
+    scope: &'s Scope<'s, '_>,
+    blob: BlobReader,
+    progress: &'s (dyn Fn(u64) + Sync),
+) -> (ChannelReader, Inflated<'s>) {
+    let (send, receive) = sync_channel(QUEUE);
+    let thread = scope.spawn(move || {
+        let mut reader = match LayerReader::new(Counting { blob, progress }) {
+            Ok(reader) => reader,
+            Err(e) => {
+                let _ = send.send(Err(e));
+                return Ok(None);
+            }
+        };
+        loop {
+            let mut chunk = vec![0; CHUNK];
+            let mut length = 0;
+            let error = loop {
+                match reader.read(&mut chunk[length..]) {
+                    Ok(0) => break None,
+                    Ok(got) => length += got,
+                    Err(e) => break Some(e),
+                }
+            };
+            chunk.truncate(length);
+            if length > 0 && send.send(Ok(chunk)).is_err() {
+                return Ok(None);
+            }
+            if let Some(e) = error {
+                let _ = send.send(Err(e));
+                return Ok(None);
+            }
+            if length < CHUNK {
+                break;
+            }
+        }
+        let (facts, mut counting) = reader.finish()?;
+        counting.blob.finish()?;
+        Ok(facts)
+    });
+    (ChannelReader::new(receive), thread)
+}
+
+struct Counting<'a> {
+    blob: BlobReader,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Read for Counting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.blob.read(buffer)?;
+        (self.progress)(got as u64);
+        Ok(got)
+    }
+}
+
+/// The uncompressed bytes, hashed as they are read.
+pub(crate) struct ChannelReader {
+    receive: Option<Receiver<io::Result<Vec<u8>>>>,
+    chunk: Vec<u8>,
+    at: usize,
+    hash: Sha256,
+    crc: crc32fast::Hasher,
+    size: u64,
+}
+
+impl ChannelReader {
+    fn new(receive: Receiver<io::Result<Vec<u8>>>) -> Self {
+        let (hash, crc) = (Sha256::new(), crc32fast::Hasher::new());
+        Self { receive: Some(receive), chunk: Vec::new(), at: 0, hash, crc, size: 0 }
+    }
+
+    /// Lets the sending thread end.
+    pub(crate) fn close(&mut self) {
+        self.receive = None;
+    }
+
+    /// What was learnt, when everything was read.
+    pub(crate) fn note(&self, facts: Option<&GzipFacts>) -> LayerNote {
+        LayerNote {
+            diff_id: Digest::from_sha256(&self.hash.clone().finalize().into()),
+            uncompressed_size: self.size,
+            crc32: self.crc.clone().finalize(),
+            splice: facts.and_then(|facts| facts.splice),
+        }
+    }
+}
+
+impl Read for ChannelReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() {
+            match self.receive.as_ref().map(Receiver::recv) {
+                Some(Ok(Ok(chunk))) => {
+                    self.hash.update(&chunk);
+                    self.crc.update(&chunk);
+                    self.size += chunk.len() as u64;
+                    (self.chunk, self.at) = (chunk, 0);
+                }
+                Some(Ok(Err(e))) => return Err(e),
+                Some(Err(_)) | None => return Ok(0),
+            }
+        }
+        let take = buffer.len().min(self.chunk.len() - self.at);
+        buffer[..take].copy_from_slice(&self.chunk[self.at..self.at + take]);
+        self.at += take;
+        Ok(take)
+    }
+}
