@@ -20,7 +20,7 @@ pub enum RegistryError {
         source: HttpError,
     },
     /// An answer that means failure.
-    #[error("registry {registry} refuses to {action}: {status} after {attempts} attempt(s){}", colon(detail))]
+    #[error("registry {registry} refuses to {action}: {status} ({attempts} attempts){}", colon(detail))]
     Status {
         /// Host and port.
         registry: String,
@@ -202,6 +202,19 @@ impl RegistryError {
             Self::NotFound { .. } => Some(404),
             _ => None,
         }
+    }
+
+    /// With the number of attempts made by a loop around the request.
+    pub(crate) fn with_attempts(mut self, count: u32) -> Self {
+        match &mut self {
+            Self::Status { attempts, .. } => *attempts = count,
+            Self::Transport {
+                source: HttpError::Connect { attempts, .. } | HttpError::Timeout { attempts, .. },
+                ..
+            } => *attempts = count,
+            _ => {}
+        }
+        self
     }
 
     /// Whether it may pass by itself.

@@ -97,31 +97,32 @@ impl Registry {
         let retries = self.transport().config().retry.retries;
         let mut attempt = 1;
         loop {
-            let error = match self.put_blob_once(&call, digest, mount_from, &body).await {
+            // These small requests are repeated by the transport; the PUT is not: it needs a fresh upload each time. Also
+            // after a failed PUT the blob may be there: it may have succeeded, only its answer was lost.
+            let Some(location) = self.open_unless_there(&call, digest, mount_from).await? else { return Ok(()) };
+            let error = match self.finish_upload(&call, &location, digest, body.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             // 404: the registry forgot the upload. A failed body of our own will not get better.
-            let again = (error.is_transient() || error.status() == Some(404)) && attempt <= retries;
-            if !again || !body.can_be_sent_again() {
-                return Err(error);
+            let may_pass = error.is_transient() || error.status() == Some(404);
+            if !may_pass || attempt > retries || !body.can_be_sent_again() {
+                return Err(error.with_attempts(attempt));
             }
-            let base = self.base().await?;
-            self.transport().wait_before_retry(base, attempt, &error.to_string()).await;
+            self.transport().wait_before_retry(&location, attempt, &error.to_string()).await;
             attempt += 1;
         }
     }
 
-    async fn put_blob_once(
+    /// Where to put the blob; `None` when it is in the repository, or was mounted.
+    async fn open_unless_there(
         &self,
         call: &Call<'_>,
         digest: &Digest,
         mount_from: &[String],
-        body: &RequestBody,
-    ) -> Result<(), RegistryError> {
-        // Also after a failed attempt: it may have succeeded, only its answer was lost.
+    ) -> Result<Option<Url>, RegistryError> {
         if self.has_blob(call, digest).await? {
-            return Ok(());
+            return Ok(None);
         }
         let mut opened = None;
         for from in mount_from.iter().filter(|from| *from != call.repository) {
@@ -130,17 +131,16 @@ impl Registry {
             }
             // A source we may not read is no reason to fail: the blob is uploaded then.
             match self.begin(call.repository, Some((from, digest))).await {
-                Ok(Mounted::Done) => return Ok(()),
+                Ok(Mounted::Done) => return Ok(None),
                 Ok(Mounted::Upload(location)) => opened = Some(location),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(_) => {}
             }
         }
-        let location = match opened {
-            Some(location) => location,
-            None => self.open_upload(call.repository).await?,
-        };
-        self.finish_upload(call, &location, digest, body.clone()).await
+        match opened {
+            Some(location) => Ok(Some(location)),
+            None => self.open_upload(call.repository).await.map(Some),
+        }
     }
 
     /// The closing PUT, with the whole body or (after PATCHes) with nothing.
