@@ -5,7 +5,7 @@ use crate::progress::Counter;
 use crate::pull::PARALLEL;
 use crate::upload::body_from_store;
 use crate::{Progress, Registry, RegistryError};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use osbs_image::{Descriptor, Store, StoreError, StoredImage};
 use osbs_types::Reference;
 use tokio_util::sync::CancellationToken;
@@ -64,12 +64,14 @@ async fn push_blobs(
         }
     }
     let counter = Counter::new(progress.clone(), blobs.iter().map(|blob| blob.size).sum());
-    let uploads = blobs.into_iter().map(|blob| {
+    // Boxed in a loop, not mapped: a closure over references would keep callers from being `Send`.
+    let mut uploads = Vec::with_capacity(blobs.len());
+    for blob in blobs {
         let body = body_from_store(store, blob, &counter);
         // The config is new in every build: asking for it elsewhere is a round trip for nothing.
         let mount_from = if blob.digest == image.config.digest { &[] } else { mount_from };
-        async move { registry.put_blob(repository, &blob.digest, mount_from, body).await }
-    });
+        uploads.push(registry.put_blob(repository, &blob.digest, mount_from, body).boxed());
+    }
     futures_util::stream::iter(uploads).buffer_unordered(PARALLEL).try_collect::<()>().await?;
     Ok(counter)
 }

@@ -454,8 +454,11 @@ async fn a_registry_that_is_down_is_tried_and_told() {
     for part in [host.as_str(), "4 attempts", "refused"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
-    let sick =
-        Fake::start(|asked, _| if asked.target == "/v2/" { Reply::ok("") } else { Reply::new(503).body("tired") });
+    let sick = Fake::start(|asked, _| match (asked.method.as_str(), asked.target.as_str()) {
+        (_, "/v2/") => Reply::ok(""),
+        ("HEAD", _) => Reply::new(404),
+        _ => Reply::new(503).body("tired"),
+    });
     let error = push_to(&registry_at(&sick.host()), &bench, &image).await.expect_err("sick");
     let text = story(&error);
     assert!(text.contains("503 (4 attempts)") && text.contains("tired") && text.contains(&sick.host()), "{text}");
