@@ -55,7 +55,8 @@ impl Dockerfile {
     /// The first mistake, with its place; `file_name` is what users call the file.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, DockerfileError> {
         let position = |line: usize| Position { file: file_name.to_owned(), line, column: None };
-        let error = |line: usize, problem: Problem| DockerfileError { position: position(line), problem };
+        let error =
+            |line: usize, problem: Problem| DockerfileError { position: position(line), problem: Box::new(problem) };
         if text.len() > MAX_FILE_SIZE {
             return Err(error(1, Problem::TooLarge { size: text.len(), limit: MAX_FILE_SIZE }));
         }
@@ -193,7 +194,7 @@ fn warning(instruction: &Instruction) -> Option<&'static str> {
 /// The text is not one instruction, or one that ONBUILD does not allow.
 pub fn parse_trigger(text: &str, origin: &str) -> Result<Instruction, DockerfileError> {
     let position = Position { file: origin.to_owned(), line: 1, column: None };
-    let error = |problem| DockerfileError { position: position.clone(), problem };
+    let error = |problem| DockerfileError { position: position.clone(), problem: Box::new(problem) };
     if text.len() > MAX_FILE_SIZE {
         return Err(error(Problem::TooLarge { size: text.len(), limit: MAX_FILE_SIZE }));
     }

@@ -204,7 +204,8 @@ impl Dockerfile {
     /// The lines as text with the file's line ends, if they are whole instructions.
     fn checked(&self, lines: &[String]) -> Result<String, EditError> {
         let line_end = self.line_end();
-        let text: String = lines.iter().map(|line| format!("{}{line_end}", line.replace('\n', line_end))).collect();
+        let ended = lines.iter().flat_map(|line| [line.replace('\n', line_end), line_end.to_owned()]);
+        let text: String = ended.collect();
         let error = || EditError::NotInstructions { text: text.clone() };
         let mut reader = LineReader::fragment(&text, self.escape());
         while let Some(line) = reader.logical() {

@@ -11,8 +11,8 @@ use std::fmt;
 pub struct DockerfileError {
     /// Where.
     pub position: Position,
-    /// What.
-    pub problem: Problem,
+    /// What. Boxed, because results carry it everywhere.
+    pub problem: Box<Problem>,
 }
 
 /// What is wrong, without the place.
@@ -180,7 +180,7 @@ impl DockerfileError {
 
     /// What to do, when more is known.
     pub fn hint(&self) -> Option<String> {
-        match &self.problem {
+        match &*self.problem {
             Problem::UnknownInstruction { suggestion: Some(suggestion), .. } => {
                 Some(format!("did you mean {suggestion}?"))
             }
@@ -199,7 +199,7 @@ impl DockerfileError {
 
     /// As stored with a build.
     pub fn to_failure(&self) -> Failure {
-        let failure = Failure::new(self.kind(), &self.problem).at(self.position.clone());
+        let failure = Failure::new(self.kind(), &*self.problem).at(self.position.clone());
         match self.hint() {
             Some(hint) => failure.with_hint(hint),
             None => failure,

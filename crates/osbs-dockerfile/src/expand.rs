@@ -314,9 +314,8 @@ impl<'a> Lexer<'a> {
                 let word = self.argument('}', false)?;
                 let set = value.as_ref().is_some_and(|value| !colon || !value.is_empty());
                 match operator {
-                    '-' if set => value.clone().unwrap_or_default(),
+                    '-' | '?' if set => value.clone().unwrap_or_default(),
                     '+' if !set => String::new(),
-                    '?' if set => value.clone().unwrap_or_default(),
                     '?' if !self.mode.keep_unset => return Err(required(name, word, value.is_some())),
                     _ => word,
                 }

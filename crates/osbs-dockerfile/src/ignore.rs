@@ -7,6 +7,7 @@
 
 use crate::go_match::{go_match, lossy};
 use regex::{Regex, RegexBuilder};
+use std::fmt::Write;
 
 /// A pattern that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -276,12 +277,11 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, expression: &mut 
     loop {
         let low = one(chars)?;
         let high = if chars.next_if_eq(&'-').is_some() { one(chars)? } else { low };
-        // An empty range matches nothing; the expression language would refuse it.
-        if low <= high {
-            expression.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(low), u32::from(high)));
-        } else {
+        // An empty range is refused by moby too, though only when it first compares.
+        if low > high {
             return None;
         }
+        write!(expression, "\\x{{{:x}}}-\\x{{{:x}}}", u32::from(low), u32::from(high)).ok()?;
         if chars.next_if_eq(&']').is_some() {
             expression.push(']');
             return Some(());

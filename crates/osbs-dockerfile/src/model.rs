@@ -275,7 +275,7 @@ impl Dockerfile {
     }
 
     fn error(&self, instruction: &Instruction, problem: Problem) -> DockerfileError {
-        DockerfileError { position: self.position(instruction), problem }
+        DockerfileError { position: self.position(instruction), problem: Box::new(problem) }
     }
 }
 

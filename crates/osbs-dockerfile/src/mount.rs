@@ -214,16 +214,13 @@ fn fields(text: &str) -> Result<Vec<String>, MountError> {
             loop {
                 let (part, tail) = quoted.split_once('"').ok_or(MountError::Quotes)?;
                 field.push_str(part);
-                match tail.strip_prefix('"') {
-                    Some(tail) => {
-                        field.push('"');
-                        quoted = tail;
-                    }
-                    None => {
-                        rest = tail;
-                        break;
-                    }
-                }
+                // A doubled quote stands for one.
+                let Some(more) = tail.strip_prefix('"') else {
+                    rest = tail;
+                    break;
+                };
+                field.push('"');
+                quoted = more;
             }
         } else {
             let end = rest.find(',').unwrap_or(rest.len());

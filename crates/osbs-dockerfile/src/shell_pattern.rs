@@ -83,7 +83,8 @@ pub(crate) fn replace(
     escape: char,
 ) -> Result<String, ExpandError> {
     let regex = regex(tokens(pattern, escape)?.iter(), true, false, pattern)?;
-    let limit = if all { 0 } else { 1 };
+    // Zero means all.
+    let limit = usize::from(!all);
     let matches = if all { regex.find_iter(value).count() } else { 1 };
     if matches.saturating_mul(replacement.len()) > crate::expand::MAX_EXPANSION {
         return Err(ExpandError::TooLong { limit: crate::expand::MAX_EXPANSION });

@@ -62,8 +62,9 @@ fn alias_combinations() {
         Inherited,
         Explicit,
     }
+    type Case<'a> = (At, At, bool, &'a [(&'a str, &'a str)]);
     use At::{Absent, Explicit, Inherited};
-    let cases: &[(At, At, bool, &[(&str, &str)])] = &[
+    let cases: &[Case<'_>] = &[
         // old, preferred, equal values, emitted
         (Absent, Absent, false, &[]),
         (Absent, Inherited, false, &[]),
