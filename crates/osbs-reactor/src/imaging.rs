@@ -35,3 +35,17 @@ pub struct BuiltFacts {
     /// Lines the build step wrote, for `<platform>-build.log`.
     pub log_lines: usize,
 }
+
+impl Imaging {
+    /// The defaults, with archives in `results` below `folder`.
+    pub fn in_folder(folder: &std::path::Path) -> Self {
+        Self {
+            results_dir: folder.join("results"),
+            compression: Compression::default(),
+            format: ImageFormat::default(),
+            threads: 0,
+            cgroup: None,
+            runtime: None,
+        }
+    }
+}

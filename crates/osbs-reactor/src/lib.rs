@@ -8,14 +8,18 @@ mod classified;
 pub mod disk;
 mod engine;
 pub mod events;
+pub mod imaging;
 pub mod input;
+mod kickstart;
 mod plugin;
 pub mod plugins;
+mod push_targets;
 mod registries;
 mod run;
 mod services;
 mod source;
 pub mod testing;
+mod workers;
 
 pub use engine::{Reactor, RunReport};
 pub use plugin::{
@@ -28,3 +32,4 @@ pub use run::{
 };
 pub use services::Services;
 pub use source::{GitPolicy, SourceTree};
+pub use workers::{WorkerCluster, WorkerClusters, WorkerRequest};

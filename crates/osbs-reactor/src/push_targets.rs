@@ -1,61 +1,26 @@
-//! Where a worker pushes: the registries of the site's configuration, else those of the plugin's arguments.
+//! Where a worker pushes, and under which repository.
 
 use crate::plugin::PluginError;
+use crate::registries::{OutputRegistry, RegistryArg};
 use crate::run::Run;
 use osbs_dockerfile::{Dockerfile, find_label};
-use osbs_registry::{Credentials, Registry, RegistryConfig};
 use osbs_types::{Phase, PullSpec};
-use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-/// A registry to push to.
-pub(crate) struct PushTarget {
-    /// Its client.
-    pub(crate) registry: Registry,
-    /// `host[:port]`.
-    pub(crate) host: String,
-}
-
-/// One entry of `tag_and_push`'s argument `registries` (arrangements 1 to 5).
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct RegistryArgs {
-    insecure: bool,
-    secret: Option<String>,
-}
-
-/// A client for a registry.
-pub(crate) fn registry(
-    run: &Run,
-    uri: &str,
-    insecure: bool,
-    credentials: Option<&str>,
-) -> Result<PushTarget, PluginError> {
-    let mut config = RegistryConfig::new(uri, insecure).map_err(|e| PluginError::policy(e.to_string()))?;
-    if let Some(path) = credentials {
-        let read = Credentials::read(Path::new(path)).map_err(|e| PluginError::new(e.kind(), e.to_string()))?;
-        config = config.with_credentials(read);
+/// All registries of this build: those of the configuration, else of `tag_and_push`'s arguments. None is no error: the
+/// image then stays on this machine.
+pub(crate) async fn push_targets(run: &Run) -> Result<Vec<OutputRegistry>, PluginError> {
+    let args =
+        run.request.plugins.entry(Phase::Postbuild, "tag_and_push").and_then(|entry| entry.args.get("registries"));
+    let args: BTreeMap<String, RegistryArg> = match args {
+        Some(args) => serde_json::from_value(args.clone())
+            .map_err(|error| PluginError::user(format!("registries of tag_and_push in the build JSON: {error}")))?,
+        None => BTreeMap::new(),
+    };
+    if run.config.registries.is_empty() && args.is_empty() {
+        return Ok(Vec::new());
     }
-    let host = config.host().to_owned();
-    Ok(PushTarget { registry: Registry::new(run.services.transport.clone(), config), host })
-}
-
-/// All registries of this build, in the order of the configuration.
-pub(crate) fn push_targets(run: &Run) -> Result<Vec<PushTarget>, PluginError> {
-    if !run.config.registries.is_empty() {
-        return run
-            .config
-            .registries
-            .iter()
-            .map(|entry| registry(run, &entry.uri.to_string(), entry.insecure, entry.cfg_path.as_deref()))
-            .collect();
-    }
-    let args = run.request.plugins.entry(Phase::Postbuild, "tag_and_push").and_then(|entry| entry.args.get("registries"));
-    let Some(args) = args else { return Ok(Vec::new()) };
-    let args: BTreeMap<String, RegistryArgs> = serde_json::from_value(args.clone())
-        .map_err(|error| PluginError::user(format!("registries of tag_and_push in the build JSON: {error}")))?;
-    args.iter().map(|(uri, entry)| registry(run, uri, entry.insecure, entry.secret.as_deref())).collect()
+    run.output_registries(&args).await
 }
 
 /// `ns/repo` of the image: label `name`, inside the organisation if there is one (`reactor.md` 3.4.3).

@@ -28,6 +28,8 @@ pub struct Run {
     pub config: Arc<ReactorConfig>,
     /// The site's configuration as text (arrangement 6), until `reactor_config` has read it.
     pub reactor_config_text: Option<String>,
+    /// Whether that configuration is a real one, to be passed on to workers.
+    pub config_loaded: bool,
     /// The build object this run belongs to, as it was when the run began.
     pub build: Build,
     /// The world outside.
@@ -50,6 +52,8 @@ pub struct Run {
     pub pushed: Vec<PushedRegistry>,
     /// What the builder said; `None` before, which counts as failed.
     pub build_result: Option<BuildResult>,
+    /// The image a worker has built.
+    pub built: Option<crate::imaging::BuiltFacts>,
     /// Content of the Dockerfile as the user wrote it, remembered by who changes it first.
     pub original_dockerfile: Option<String>,
     /// RPM packages of the image, by `all_rpm_packages`.
@@ -87,6 +91,7 @@ impl Run {
             user_params: UserParams::default(),
             config: Arc::new(ReactorConfig::default()),
             reactor_config_text: None,
+            config_loaded: false,
             build,
             services,
             source_tree: None,
@@ -97,6 +102,7 @@ impl Run {
             tags: TagConf::default(),
             pushed: Vec::new(),
             build_result: None,
+            built: None,
             original_dockerfile: None,
             image_components: None,
             all_yum_repourls: None,
@@ -192,6 +198,11 @@ impl Run {
         self.request.plugins.entry(Phase::Buildstep, "orchestrate_build").is_some()
     }
 
+    /// The platform a worker builds for; this machine's when nobody said.
+    pub fn platform(&self) -> Platform {
+        self.build.platform.clone().unwrap_or_else(Platform::native)
+    }
+
     /// A throw-away build.
     pub fn is_scratch(&self) -> bool {
         self.build.flag("scratch")
@@ -236,6 +247,8 @@ pub struct Records {
     pub failure: Option<Failure>,
 }
 
+pub use osbs_dockerfile::is_custom_base_image;
+
 /// Base image and parent images (`reactor.md` 0.2, 1.2).
 #[derive(Debug, Clone, Default)]
 pub struct Parents {
@@ -265,7 +278,7 @@ impl Parents {
 
     /// The base image is made by `add_filesystem`.
     pub fn base_is_custom(&self) -> bool {
-        self.original_base_image.as_deref().is_some_and(osbs_dockerfile::is_custom_base_image)
+        self.original_base_image.as_deref().is_some_and(is_custom_base_image)
     }
 }
 

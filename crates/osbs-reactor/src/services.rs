@@ -5,6 +5,7 @@
 
 use crate::events::{Clock, EventSink};
 use crate::source::GitPolicy;
+use crate::workers::WorkerClusters;
 use osbs_cluster::Cluster;
 use osbs_http::Transport;
 use osbs_image::Store;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub struct Services {
     /// The cluster this build runs on.
     pub cluster: Arc<dyn Cluster>,
+    /// How worker clusters are reached.
+    pub workers: Arc<dyn WorkerClusters>,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
     /// The time.
@@ -24,6 +27,8 @@ pub struct Services {
     pub work_root: PathBuf,
     /// Images of this machine.
     pub store: Store,
+    /// How images are made here.
+    pub imaging: crate::imaging::Imaging,
     /// Sends every HTTP request.
     pub transport: Transport,
     /// `PATH` for programs a run starts; they get nothing else of the caller's environment.

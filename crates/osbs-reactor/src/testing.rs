@@ -5,14 +5,16 @@
 use crate::build_json::{BuildJson, PluginEntry, PluginLists, ProviderParams, SourceSpec};
 use crate::events::{MemorySink, SystemClock};
 use crate::plugin::{Done, Plugin, PluginArgs, PluginResult};
-use crate::{GitPolicy, Run, Services, SourceTree};
+use crate::{GitPolicy, Run, Services, SourceTree, WorkerCluster, WorkerClusters, WorkerRequest};
 use async_trait::async_trait;
-use osbs_cluster::{Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
+use osbs_cluster::{Build, Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
 use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
-use osbs_types::{BuildType, Event, EventKind, LogLine};
+use osbs_types::{BuildType, ErrorKind, Event, EventKind, Failure, LogLine};
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +86,8 @@ pub async fn run_without_source(plugins: PluginLists) -> TestRun {
         clock: Arc::new(SystemClock),
         work_root: folder.path().join("work"),
         store: Store::open(&folder.path().join("store")).expect("a store can be made"),
+        imaging: crate::imaging::Imaging::in_folder(folder.path()),
+        workers: Arc::new(MemoryWorkers::default()),
         transport: Transport::new(TransportConfig::default()),
         program_path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
         git: GitPolicy { retries: 1, delay: Duration::from_millis(1), deepen: 2 },
@@ -148,5 +152,104 @@ impl Plugin for Endless {
     async fn run(&mut self, _run: &mut Run) -> PluginResult {
         std::future::pending::<()>().await;
         Ok(Done::nothing())
+    }
+}
+
+type Refusal = Box<dyn Fn(usize) -> Option<Failure> + Send>;
+
+/// Worker clusters in memory, by name. What is not there is unreachable.
+#[derive(Default)]
+pub struct MemoryWorkers {
+    clusters: BTreeMap<String, MemoryCluster>,
+    /// Names of the clusters that were asked to connect, in order.
+    pub asked: Mutex<Vec<String>>,
+    /// Requests that led to a build.
+    pub requests: Arc<Mutex<Vec<WorkerRequest>>>,
+    /// Cluster -> how often connecting fails first.
+    pub unreachable: Mutex<BTreeMap<String, u32>>,
+    /// Cluster -> what becomes of its n-th creation.
+    pub refusals: Arc<Mutex<BTreeMap<String, Refusal>>>,
+    attempts: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl MemoryWorkers {
+    /// These clusters.
+    pub fn new(clusters: impl IntoIterator<Item = (&'static str, MemoryCluster)>) -> Self {
+        let clusters = clusters.into_iter().map(|(name, cluster)| (name.to_owned(), cluster)).collect();
+        Self { clusters, ..Self::default() }
+    }
+
+    /// Makes creations on a cluster fail where `refuse` says so; it sees how many came before.
+    ///
+    /// # Panics
+    /// Another test has panicked meanwhile.
+    pub fn refuse(&self, cluster: &str, refuse: impl Fn(usize) -> Option<Failure> + Send + 'static) {
+        self.refusals.lock().expect("no panic").insert(cluster.to_owned(), Box::new(refuse));
+    }
+}
+
+struct MemoryWorker {
+    name: String,
+    cluster: MemoryCluster,
+    requests: Arc<Mutex<Vec<WorkerRequest>>>,
+    refusals: Arc<Mutex<BTreeMap<String, Refusal>>>,
+    attempts: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+#[async_trait]
+impl WorkerClusters for MemoryWorkers {
+    async fn connect(
+        &self,
+        name: &str,
+        _config_dir: Option<&Path>,
+        _overrides: &Map<String, Value>,
+    ) -> Result<Arc<dyn WorkerCluster>, Failure> {
+        self.asked.lock().expect("no panic").push(name.to_owned());
+        let unreachable = || Failure::message(ErrorKind::Remote, format!("{name} does not answer"));
+        if let Some(left) = self.unreachable.lock().expect("no panic").get_mut(name).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err(unreachable());
+        }
+        let cluster = self.clusters.get(name).cloned().ok_or_else(unreachable)?;
+        Ok(Arc::new(MemoryWorker {
+            name: name.to_owned(),
+            cluster,
+            requests: Arc::clone(&self.requests),
+            refusals: Arc::clone(&self.refusals),
+            attempts: Arc::clone(&self.attempts),
+        }))
+    }
+}
+
+#[async_trait]
+impl WorkerCluster for MemoryWorker {
+    fn cluster(&self) -> Arc<dyn Cluster> {
+        Arc::new(self.cluster.clone())
+    }
+
+    fn openshift(&self) -> Value {
+        serde_json::json!({ "url": format!("memory:{}", self.name), "build_json_dir": "", "insecure": false, "auth": {"enable": false} })
+    }
+
+    async fn create_worker_build(&self, request: WorkerRequest) -> Result<Build, Failure> {
+        let before = {
+            let mut attempts = self.attempts.lock().expect("no panic");
+            let count = attempts.entry(self.name.clone()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        if let Some(failure) = self.refusals.lock().expect("no panic").get(&self.name).and_then(|refuse| refuse(before))
+        {
+            return Err(failure);
+        }
+        let name = format!("worker-{}-{before}", request.platform.as_str().replace('_', "-"));
+        let source = GitSource { uri: "https://git.example.com/web.git".to_owned(), git_ref: "main".to_owned() };
+        let mut new =
+            NewBuild::new(NameRule::Exact(name.parse().expect("valid")), BuildType::Worker, source, "alice/web:1");
+        new.platform = Some(request.platform.clone());
+        new.parent = Some(request.parent.clone());
+        new.slots = Some(request.slots.clone());
+        self.requests.lock().expect("no panic").push(request);
+        self.cluster.create_build(new).await.map_err(|error| Failure::new(error.kind(), &error))
     }
 }

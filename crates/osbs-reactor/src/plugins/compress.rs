@@ -11,6 +11,7 @@ use serde_json::json;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
+    // `load_exported_image` means nothing: the archive is always made from the store.
     PluginType::new("compress", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<Compress>()?)))
         .accepts(&["load_exported_image", "method"])
 }
@@ -19,13 +20,11 @@ pub fn plugin() -> PluginType {
 #[serde(default)]
 struct Compress {
     method: String,
-    #[expect(dead_code, reason = "accepted; the archive is always made from the store")]
-    load_exported_image: bool,
 }
 
 impl Default for Compress {
     fn default() -> Self {
-        Self { method: "gzip".to_owned(), load_exported_image: false }
+        Self { method: "gzip".to_owned() }
     }
 }
 

@@ -35,12 +35,34 @@
 //! * What the summary shall show goes into `run.facts`.
 //! * Add `mod NAME;` and `NAME::plugin()` below.
 
+mod add_filesystem;
+mod all_rpm_packages;
+mod change_from_in_dockerfile;
+mod compress;
+mod koji_upload;
+mod native;
+mod orchestrate_build;
+mod squash;
+mod tag_and_push;
+mod tag_by_labels;
+
 #[allow(unused_imports, reason = "for the links above")]
 use crate::Run;
 use crate::plugin::{PluginType, PluginTypes};
 
 /// Every plugin there is.
 pub fn all() -> PluginTypes {
-    let types: Vec<PluginType> = vec![];
+    let mut types: Vec<PluginType> = vec![
+        add_filesystem::plugin(),
+        all_rpm_packages::plugin(),
+        change_from_in_dockerfile::plugin(),
+        compress::plugin(),
+        koji_upload::plugin(),
+        orchestrate_build::plugin(),
+        squash::plugin(),
+        tag_and_push::plugin(),
+        tag_by_labels::plugin(),
+    ];
+    types.extend(native::plugins());
     PluginTypes::new(types)
 }

@@ -1,12 +1,12 @@
-//! `native`: turns the Dockerfile into an image on this machine, one new layer over the parent (`design.md` decision 1).
+//! The native build step: turns the Dockerfile into an image on this machine, one new layer over the parent.
 //!
-//! The builder of every run whose list names none. Pushes nothing; but where a registry is known, the layer is sent there
+//! It serves the build methods `docker_api` and `imagebuilder`, so it is the builder of every run whose list names none. Pushes nothing; but where a registry is known, the layer is sent there
 //! while it is being made, and `tag_and_push` finds it.
 
+use crate::events::Logger;
 use crate::imaging::BuiltFacts;
 use crate::plugin::{BuildResult, Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::events::Logger;
-use crate::push_targets::{PushTarget, image_repository, push_targets};
+use crate::push_targets::{image_repository, push_targets};
 use crate::run::Run;
 use async_trait::async_trait;
 use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages};
@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 /// Files that plugins put into the build context. They reach the image whatever `.dockerignore` says (`reactor.md` M28).
 const GENERATED: [&str; 4] = ["atomic-reactor-repos/", "help.1", "Dockerfile-*", "artifacts/"];
 
-/// The plugin's type.
-pub fn plugin() -> PluginType {
-    PluginType::new("native", &[Phase::Buildstep], |_| Ok(Box::new(Native))).accepts_anything()
+/// The plugin under the names of the build methods it stands for.
+pub fn plugins() -> [PluginType; 2] {
+    ["docker_api", "imagebuilder"]
+        .map(|name| PluginType::new(name, &[Phase::Buildstep], |_| Ok(Box::new(Native))).accepts_anything())
 }
 
 struct Native;
@@ -47,7 +48,7 @@ impl Plugin for Native {
         match built {
             Ok(built) => Ok(Done::Built(record(run, &built, lines.load(Ordering::Relaxed))?)),
             Err(BuildError::Cancelled) => Err(PluginError::Cancelled),
-            Err(error) => Ok(Done::Built(BuildResult::failed(error.to_failure().in_step("native")))),
+            Err(error) => Ok(Done::Built(BuildResult::failed(error.to_failure().in_step("build")))),
         }
     }
 }
@@ -82,7 +83,7 @@ impl Job {
             ignore,
             store: run.services.store.clone(),
             work_dir: source.workdir().join("build"),
-            architecture: run.architecture(),
+            architecture: run.config.architecture(&run.platform()),
             format: image_format(run),
             imaging,
             base: run.parents.base_image.as_deref().and_then(|id| id.parse().ok()),
@@ -131,7 +132,7 @@ fn image_format(run: &Run) -> ImageFormat {
         run.config.registries.iter().any(|r| r.expected_media_types.iter().any(|media_type| media_type.contains(part)))
     };
     if expects("docker.distribution.manifest") && !expects("oci.image") {
-        ImageFormat::Docker
+        ImageFormat::DockerV2S2
     } else {
         run.services.imaging.format
     }
@@ -144,10 +145,11 @@ struct ById<'a> {
 
 impl ParentImages for ById<'_> {
     fn parent(&self, name: &str, _platform: &Architecture) -> Result<StoredImage, BuildError> {
-        let missing = |text: &str| BuildError::parent(name, Failure::message(ErrorKind::Internal, text));
+        let failed = |source: Failure| BuildError::Parent { name: name.to_owned(), source };
+        let missing = |text: &str| failed(Failure::message(ErrorKind::Internal, text));
         let id: Digest = name.parse().map_err(|_| missing("FROM was not replaced by an image id"))?;
         StoredImage::by_id(self.store, &id)
-            .map_err(|e| BuildError::parent(name, Failure::new(e.kind(), &e)))?
+            .map_err(|e| failed(Failure::new(e.kind(), &e)))?
             .ok_or_else(|| missing("the image was pulled and is no longer in the store"))
     }
 }
@@ -184,10 +186,10 @@ impl BuildObserver for Relay {
 /// Opens an upload of the new layer at the first registry. Not being able to is no failure: `tag_and_push` tries again,
 /// with retries, and tells.
 async fn start_upload(run: &Run, dockerfile: &Dockerfile) -> Option<(UploadSink, UploadOutcome)> {
-    let targets = push_targets(run).ok()?;
-    let target: &PushTarget = targets.first()?;
+    let targets = push_targets(run).await.ok()?;
+    let target = targets.first()?;
     let repository = image_repository(run, dockerfile).ok()?;
-    match target.registry.start_upload(repository.repository()).await {
+    match target.client.start_upload(repository.repository()).await {
         Ok(upload) => Some(upload.into_sink()),
         Err(error) => {
             run.log().debug(format!("the layer will be pushed when it is whole: {error}"));

@@ -8,8 +8,13 @@ use osbs_types::Phase;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("squash", &[Phase::Prepublish], |_| Ok(Box::new(Squash)))
-        .accepts(&["tag", "from_base", "from_layer", "dont_load", "save_archive"])
+    PluginType::new("squash", &[Phase::Prepublish], |_| Ok(Box::new(Squash))).accepts(&[
+        "tag",
+        "from_base",
+        "from_layer",
+        "dont_load",
+        "save_archive",
+    ])
 }
 
 struct Squash;

@@ -3,7 +3,8 @@
 //! Digest and configuration are those of the registry just pushed to (M10, M11).
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::push_targets::{PushTarget, push_targets};
+use crate::push_targets::push_targets;
+use crate::registries::OutputRegistry;
 use crate::run::{Run, TagClass};
 use async_trait::async_trait;
 use osbs_image::StoredImage;
@@ -29,7 +30,7 @@ impl Plugin for TagAndPush {
                 run.request.image.parse().map_err(|e: osbs_types::PullSpecError| PluginError::user(e.to_string()))?;
             run.tags.add(TagClass::Unique, name.with_registry(None));
         }
-        let targets = push_targets(run)?;
+        let targets = push_targets(run).await?;
         if targets.is_empty() {
             let why = "no registry is configured: the image stays on this machine";
             run.log().warning(why);
@@ -41,8 +42,9 @@ impl Plugin for TagAndPush {
             for name in &names {
                 pushed.push(self.push_one(run, target, &image, name).await?);
             }
-            let config = serde_json::to_value(&image.image_config)
-                .map_err(|error| PluginError::internal(format!("the image configuration does not serialise: {error}")))?;
+            let config = serde_json::to_value(&image.image_config).map_err(|error| {
+                PluginError::internal(format!("the image configuration does not serialise: {error}"))
+            })?;
             run.pushed_registry(&target.host).config = Some(config);
         }
         run.facts.insert("pull_specs".into(), pushed.clone().into());
@@ -54,7 +56,7 @@ impl TagAndPush {
     async fn push_one(
         &self,
         run: &mut Run,
-        target: &PushTarget,
+        target: &OutputRegistry,
         image: &StoredImage,
         name: &PullSpec,
     ) -> Result<String, PluginError> {
@@ -63,7 +65,7 @@ impl TagAndPush {
         }
         let full = name.with_registry(Some(&target.host)).with_explicit_tag();
         let descriptor = push(
-            &target.registry,
+            &target.client,
             &run.services.store,
             image,
             name.repository(),
@@ -74,10 +76,11 @@ impl TagAndPush {
         )
         .await
         .map_err(|error| {
-            PluginError::from(
-                Failure::new(error.kind(), &error)
-                    .with_hint(format!("is {} up, and may this build push to {}?", target.host, name.repository())),
-            )
+            PluginError::from(Failure::new(error.kind(), &error).with_hint(format!(
+                "is {} up, and may this build push to {}?",
+                target.host,
+                name.repository()
+            )))
         })?;
         let version = if descriptor.media_type.contains("oci") { "oci" } else { "v2" };
         let key = name.with_explicit_tag().to_string();
@@ -93,7 +96,7 @@ impl TagAndPush {
 }
 
 /// Repositories of that registry which hold the parents' layers: those need not be sent again.
-fn mount_sources(run: &Run, target: &PushTarget) -> Vec<String> {
+fn mount_sources(run: &Run, target: &OutputRegistry) -> Vec<String> {
     let names = run.parents.local_ids.keys().filter_map(|name| name.parse::<PullSpec>().ok());
     names.filter(|name| name.registry() == Some(&target.host)).map(|name| name.repository().to_owned()).collect()
 }

@@ -46,9 +46,10 @@ fn names(labels: &LabelMap, unique_tag: &str, unique_only: bool) -> Result<Vec<(
 #[async_trait]
 impl Plugin for TagByLabels {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
-        let facts = run.built.as_ref().ok_or_else(|| PluginError::internal("there is no built image to read labels of"))?;
+        let facts =
+            run.built.as_ref().ok_or_else(|| PluginError::internal("there is no built image to read labels of"))?;
         let image = StoredImage::load(&run.services.store, &facts.manifest)?;
-        let labels: LabelMap = image.image_config.labels().into_iter().collect();
+        let labels: LabelMap = image.image_config.config.labels.clone().into_iter().collect();
         let request: PullSpec =
             run.request.image.parse().map_err(|e: osbs_types::PullSpecError| PluginError::user(e.to_string()))?;
         let names = names(&labels, request.tag().unwrap_or("latest"), self.unique_tag_only)?;
@@ -79,7 +80,11 @@ mod tests {
         check_names(&labels, false, Some(&["a/web:u1", "a/web:7-3", "a/web:7", "a/web:latest"]));
         check_names(&labels, true, Some(&["a/web:u1"]));
         check_names(&labels[..1], false, None);
-        check_names(&[("Name", "web"), ("Version", "1"), ("Release", "2")], false, Some(&["web:u1", "web:1-2", "web:1", "web:latest"]));
+        check_names(
+            &[("Name", "web"), ("Version", "1"), ("Release", "2")],
+            false,
+            Some(&["web:u1", "web:1-2", "web:1", "web:latest"]),
+        );
         check_names(&[], true, None);
     }
 }

@@ -1,0 +1,180 @@
+//! `add_labels_in_dockerfile`: the final set of labels, in one LABEL line (`reactor.md` 3.1.10, M24, M25).
+//!
+//! The rules are `osbs_dockerfile::label_rules`; here is only what they look at.
+
+use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
+use crate::run::Run;
+use async_trait::async_trait;
+use osbs_dockerfile::LabelMap;
+use osbs_dockerfile::label_rules::LabelRules;
+use osbs_types::Phase;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The plugin.
+pub fn plugin() -> PluginType {
+    PluginType::new("add_labels_in_dockerfile", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddLabels>()?)))
+        .accepts(&[
+            "labels",
+            "auto_labels",
+            "aliases",
+            "equal_labels",
+            "info_url_format",
+            "dont_overwrite",
+            "dont_overwrite_if_in_dockerfile",
+        ])
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AddLabels {
+    labels: Value,
+    auto_labels: Option<Vec<String>>,
+    aliases: Option<LabelMap>,
+    equal_labels: Option<Vec<Vec<String>>>,
+    info_url_format: Option<String>,
+    dont_overwrite: Option<Vec<String>>,
+    dont_overwrite_if_in_dockerfile: Option<Vec<String>>,
+}
+
+#[async_trait]
+impl Plugin for AddLabels {
+    async fn run(&mut self, run: &mut Run) -> PluginResult {
+        let rules = self.rules(run)?;
+        let outcome = rules.apply()?;
+        for warning in &outcome.warnings {
+            run.log().warning(warning.as_str());
+        }
+        let mut dockerfile = run.dockerfile()?;
+        let pairs = outcome.emit.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let line = dockerfile.append_labels(pairs)?;
+        if let Some(line) = &line {
+            run.log().info(format!("appended to the Dockerfile: {line}"));
+            run.source()?.write_dockerfile(&dockerfile)?;
+        }
+        Ok(Done::Value(json!(line.unwrap_or_default())))
+    }
+}
+
+impl AddLabels {
+    fn rules(&self, run: &Run) -> Result<LabelRules, PluginError> {
+        let config = &run.config;
+        let mut rules = LabelRules::with_defaults();
+        rules.base = base_labels(run)?;
+        rules.dockerfile = run.dockerfile_labels()?;
+        rules.labels = labels(&self.labels)?;
+        rules.image_labels = config.image_labels.clone().into_iter().collect();
+        rules.auto_values = auto_values(run)?;
+        if let Some(names) = &self.auto_labels {
+            rules.auto_labels.clone_from(names);
+        }
+        if let Some(aliases) = &self.aliases {
+            rules.aliases.clone_from(aliases);
+        }
+        rules.equal_labels = if config.image_equal_labels.is_empty() {
+            self.equal_labels.clone().unwrap_or_default()
+        } else {
+            config.image_equal_labels.clone()
+        };
+        rules.info_url_format = config.image_label_info_url_format.clone().or_else(|| self.info_url_format.clone());
+        if let Some(names) = &self.dont_overwrite {
+            rules.dont_overwrite.clone_from(names);
+        }
+        if let Some(names) = &self.dont_overwrite_if_in_dockerfile {
+            rules.dont_overwrite_if_in_dockerfile.clone_from(names);
+        }
+        Ok(rules)
+    }
+}
+
+/// An object, or JSON text of one.
+fn labels(value: &Value) -> Result<LabelMap, PluginError> {
+    let wrong = |problem: &str| PluginError::user(format!("argument `labels` of add_labels_in_dockerfile {problem}"));
+    let object = match value {
+        Value::Null => return Ok(LabelMap::new()),
+        Value::String(text) => serde_json::from_str(text).map_err(|error| wrong(&format!("is no JSON: {error}")))?,
+        other => other.clone(),
+    };
+    let Value::Object(object) = object else { return Err(wrong("is no object")) };
+    object
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            Value::Null => Err(wrong(&format!("has no value for {name:?}"))),
+            other => Ok((name, other.to_string())),
+        })
+        .collect()
+}
+
+/// Labels of the base image; none for scratch and custom base images.
+fn base_labels(run: &Run) -> Result<LabelMap, PluginError> {
+    match &run.parents.base_inspect {
+        Some(inspect) => Ok(inspect.labels.clone().into_iter().collect()),
+        None if run.parents.base_is_scratch() || run.parents.base_is_custom() => Ok(LabelMap::new()),
+        None => Err(PluginError::internal("the base image was not inspected, so its labels are unknown")),
+    }
+}
+
+fn auto_values(run: &Run) -> Result<LabelMap, PluginError> {
+    let uname = rustix::system::uname();
+    let mut values: LabelMap = [
+        ("build-date", format!("{:.6}", run.started)),
+        ("architecture", run.config.architecture(&run.platform()).machine().to_owned()),
+        ("com.redhat.build-host", uname.nodename().to_string_lossy().into_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    let source = run.source()?;
+    if let Some(commit) = source.commit_id() {
+        values.insert("vcs-type".to_owned(), "git".to_owned());
+        values.insert("vcs-url".to_owned(), source.uri().to_owned());
+        values.insert("vcs-ref".to_owned(), commit.to_owned());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build_json::PluginLists;
+    use crate::run::ParentInspect;
+    use crate::testing::run_with;
+
+    #[track_caller]
+    fn check_labels(value: Value, expected: Result<&[(&str, &str)], &str>) {
+        match (labels(&value), expected) {
+            (Ok(got), Ok(wanted)) => {
+                let got: Vec<_> = got.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                assert_eq!(got, wanted);
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (other, _) => panic!("{other:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn argument() {
+        check_labels(json!(null), Ok(&[]));
+        check_labels(json!({"a": "b", "n": 1}), Ok(&[("a", "b"), ("n", "1")]));
+        check_labels(json!("{\"a\": \"b\"}"), Ok(&[("a", "b")]));
+        check_labels(json!(["a"]), Err("no object"));
+        check_labels(json!("a=b"), Err("no JSON"));
+        check_labels(json!({"a": null}), Err("\"a\""));
+    }
+
+    #[tokio::test]
+    async fn one_line_is_appended_with_what_is_new() {
+        let text = "FROM fedora:40\nLABEL name=web version=7\n";
+        let mut test = run_with(text, &[], PluginLists::default()).await;
+        assert!(test.plugin(&plugin(), json!({})).await.is_err(), "the base image was not inspected");
+        let inspect = ParentInspect { labels: [("version".to_owned(), "40".to_owned())].into(), ..Default::default() };
+        test.run.parents.base_inspect = Some(inspect);
+        test.plugin(&plugin(), json!({ "labels": {"release": "3"} })).await.unwrap();
+        let labels = test.run.dockerfile_labels().unwrap();
+        assert_eq!(labels["release"], "3");
+        assert!(labels["build-date"].ends_with('Z'));
+        assert!(!labels.contains_key("vcs-ref"), "no git source here");
+        assert_eq!(test.run.dockerfile().unwrap().text().lines().count(), 3);
+    }
+}

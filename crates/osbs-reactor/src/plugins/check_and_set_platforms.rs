@@ -1,0 +1,144 @@
+//! `check_and_set_platforms`: for which platforms this build is (`reactor.md` 3.1.3, M23).
+
+use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
+use crate::run::Run;
+use async_trait::async_trait;
+use osbs_config::ContainerYaml;
+use osbs_types::{Phase, Platform};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The plugin.
+pub fn plugin() -> PluginType {
+    PluginType::new("check_and_set_platforms", &[Phase::Prebuild], |args| {
+        Ok(Box::new(args.parse::<CheckAndSetPlatforms>()?))
+    })
+    .accepts(&["koji_target"])
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CheckAndSetPlatforms {
+    koji_target: Option<String>,
+}
+
+#[async_trait]
+impl Plugin for CheckAndSetPlatforms {
+    async fn run(&mut self, run: &mut Run) -> PluginResult {
+        if let Some(target) = &self.koji_target {
+            run.log().info(format!("no Koji hub is asked for the arches of target {target}: the configured platforms count"));
+        }
+        let configured = configured(run)?;
+        let mut with_cluster = Vec::new();
+        for platform in configured {
+            if run.config.enabled_clusters(&platform).is_empty() {
+                run.log().warning(format!("no enabled cluster for platform {platform}: left out"));
+            } else {
+                with_cluster.push(platform);
+            }
+        }
+        let yaml = match run.source()?.read_beside("container.yaml")? {
+            Some(text) => {
+                let parsed = ContainerYaml::parse(&text, "container.yaml")?;
+                parsed.warnings.iter().for_each(|warning| run.log().warning(warning.to_string()));
+                parsed.value
+            }
+            None => ContainerYaml::default(),
+        };
+        let platforms: BTreeSet<_> = yaml.restrict(&with_cluster).into_iter().collect();
+        if platforms.is_empty() {
+            return Err(nothing_left(&with_cluster, &yaml));
+        }
+        run.log().info(format!("platforms of this build: {}", join(&platforms)));
+        let result = json!(platforms);
+        run.platforms = Some(platforms);
+        Ok(Done::Value(result))
+    }
+}
+
+/// The argument `platforms` of `orchestrate_build`; all platforms that have a cluster when there is none.
+fn configured(run: &Run) -> Result<Vec<Platform>, PluginError> {
+    let entry = run.request.plugins.entry(Phase::Buildstep, "orchestrate_build");
+    let listed = match entry.and_then(|entry| entry.args.get("platforms")) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(list) => serde_json::from_value(list.clone())
+            .map_err(|error| PluginError::user(format!("`platforms` of orchestrate_build: {error}")))?,
+    };
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    let all = run.config.enabled_platforms();
+    if all.is_empty() {
+        return Err(PluginError::policy("no platform is configured: neither the request nor the configuration names one")
+            .with_hint("add `clusters` to config.yaml"));
+    }
+    Ok(all)
+}
+
+fn join<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {
+    platforms.into_iter().map(Platform::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn nothing_left(with_cluster: &[Platform], yaml: &ContainerYaml) -> PluginError {
+    let hint = "compare `platforms` in container.yaml with `clusters` in config.yaml";
+    if with_cluster.is_empty() {
+        return PluginError::policy("none of the platforms asked for has an enabled cluster").with_hint(hint);
+    }
+    let text = format!("container.yaml leaves no platform to build for; clusters are there for {}", join(with_cluster));
+    let error = PluginError::user(text).with_hint(hint);
+    match yaml.only.as_ref().or(yaml.not.as_ref()) {
+        Some(rule) => error.at(rule.position.clone()),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build_json::{PluginEntry, PluginLists};
+    use crate::testing::run_with;
+    use osbs_config::ReactorConfig;
+    use std::sync::Arc;
+
+    const CLUSTERS: &str = "
+version: 1
+clusters:
+  x86_64: [{name: a, max_concurrent_builds: 2}]
+  aarch64: [{name: a, max_concurrent_builds: 2}]
+  s390x: [{name: a, max_concurrent_builds: 2, enabled: false}]
+";
+
+    async fn check(asked: &[&str], yaml: &str, expected: Result<&[&str], &str>) {
+        let mut entry = PluginEntry::new("orchestrate_build");
+        entry.args.insert("platforms".to_owned(), json!(asked));
+        let lists = PluginLists { buildstep_plugins: vec![entry], ..PluginLists::default() };
+        let mut test = run_with("FROM scratch\n", &[("container.yaml", yaml)], lists).await;
+        test.run.config = Arc::new(ReactorConfig::parse(CLUSTERS, "config.yaml").unwrap().value);
+        match (test.plugin(&plugin(), json!({})).await, expected) {
+            (Ok(_), Ok(wanted)) => {
+                let got: Vec<_> = test.run.platforms.iter().flatten().map(Platform::as_str).collect();
+                assert_eq!(got, wanted, "{asked:?} {yaml}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{yaml}: {error}"),
+            (other, _) => panic!("{asked:?} {yaml}: {other:?}, expected {expected:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn arithmetic() {
+        let both = ["x86_64", "aarch64"];
+        check(&both, "", Ok(&["aarch64", "x86_64"])).await;
+        check(&[], "", Ok(&["aarch64", "x86_64"])).await;
+        check(&["x86_64", "s390x", "vax"], "", Ok(&["x86_64"])).await;
+        check(&["s390x"], "", Err("enabled cluster")).await;
+        check(&both, "platforms: {only: x86_64}", Ok(&["x86_64"])).await;
+        check(&both, "platforms: {only: [x86_64, vax]}", Ok(&["x86_64"])).await;
+        check(&both, "platforms: {not: x86_64}", Ok(&["aarch64"])).await;
+        check(&both, "platforms: {not: [x86_64], only: [x86_64, aarch64]}", Ok(&["aarch64"])).await;
+        check(&both, "platforms: {not: x86_64, only: x86_64}", Err("container.yaml")).await;
+        check(&both, "platforms:\n  only: vax", Err("container.yaml:2")).await;
+        check(&both, "platforms: {only: []}", Ok(&["aarch64", "x86_64"])).await;
+        check(&both, "platform: x86_64", Err("container.yaml:1")).await;
+    }
+}
