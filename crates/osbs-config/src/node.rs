@@ -11,6 +11,9 @@ use std::fmt;
 /// Configuration is small: more events than this is an attack (an alias bomb) or not a configuration.
 const MOST_EVENTS: usize = 200_000;
 
+/// Reading recurses, and the file may be an attacker's: the stack must outlast it.
+const DEEPEST: usize = 64;
+
 /// A value with its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -40,8 +43,9 @@ pub(crate) struct Key {
 impl Node {
     /// Reads one YAML document; an empty one is null.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        refuse_deep_blocks(text, file)?;
         let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_events: MOST_EVENTS, max_aliases: 1000 },
+            budget: serde_saphyr::budget! { max_events: MOST_EVENTS, max_aliases: 1000, max_depth: DEEPEST },
             legacy_octal_numbers: true,
             with_snippet: false,
         };
@@ -122,6 +126,28 @@ pub(crate) fn parse_json(text: &str, file: &str) -> Result<serde_json::Value, Co
             severity: Severity::Error,
         }])
     })
+}
+
+/// The parser recurses over nested block collections before it counts their depth against the budget, so their depth is
+/// bounded here: steps of indentation, and `- - - ...` within a line.
+fn refuse_deep_blocks(text: &str, file: &str) -> Result<(), ConfigError> {
+    let mut indents: Vec<usize> = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let indent = line.len() - line.trim_start().len();
+        while indents.last().is_some_and(|last| *last >= indent) {
+            indents.pop();
+        }
+        indents.push(indent);
+        let words = line.split_ascii_whitespace();
+        let indicators =
+            words.take_while(|word| matches!(*word, "-" | "?" | ":") || word.starts_with(['&', '!'])).count();
+        if indents.len() + indicators > DEEPEST {
+            let detail = format!("cannot read this as YAML: nested deeper than {DEEPEST}");
+            let position = Position { file: file.to_owned(), line: index + 1, column: Some(1) };
+            return Err(ConfigError::single(position, "", ProblemKind::Syntax { detail }, None));
+        }
+    }
+    Ok(())
 }
 
 fn first_line(text: &str) -> &str {
@@ -234,5 +260,29 @@ mod tests {
             let _ = writeln!(text, "a{i}: &a{i} [{}]", [alias.as_str(); 10].join(","));
         }
         assert!(Node::parse(&text, "f").is_err());
+    }
+
+    #[test]
+    fn hostile_nesting_is_an_error_not_a_crash() {
+        let stairs: String = (0..2000).map(|depth| format!("{}-\n", " ".repeat(depth))).collect();
+        let tabbed = "-\t".repeat(50_000);
+        let anchored: String = (0..50_000).map(|n| format!("- &a{n} ")).collect();
+        for text in [
+            "[".repeat(200_000),
+            "{a: ".repeat(100_000),
+            "- ".repeat(100_000),
+            "? ".repeat(50_000),
+            tabbed,
+            anchored,
+            stairs,
+        ] {
+            assert!(Node::parse(&text, "f").is_err());
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_texts_read_as_written() {
+        let node = Node::parse("1: a\ntrue: b\n", "f").unwrap();
+        assert_eq!(node.to_json().to_string(), r#"{"1":"a","true":"b"}"#);
     }
 }
