@@ -263,6 +263,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::format_collect, reason = "a test text")]
     fn hostile_nesting_is_an_error_not_a_crash() {
         let stairs: String = (0..2000).map(|depth| format!("{}-\n", " ".repeat(depth))).collect();
         let tabbed = "-\t".repeat(50_000);
