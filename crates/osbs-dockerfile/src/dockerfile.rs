@@ -9,6 +9,11 @@ use osbs_types::Position;
 /// Largest file, in bytes.
 pub const MAX_FILE_SIZE: usize = 4 << 20;
 
+/// Most stages. Lookups between them are linear.
+pub const MAX_STAGES: usize = 1000;
+/// Most instructions.
+pub const MAX_INSTRUCTIONS: usize = 50_000;
+
 /// A Dockerfile: its text and what it means. Edits keep every byte they do not have to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dockerfile {
@@ -77,6 +82,14 @@ impl Dockerfile {
                 file.from.push(file.instructions.len());
             } else if file.from.is_empty() && !matches!(instruction.kind, InstructionKind::Arg(_)) {
                 return Err(error(line.start_line, Problem::BeforeFrom { keyword: instruction.keyword }));
+            }
+            for (count, limit, what) in [
+                (file.from.len(), MAX_STAGES, "stages"),
+                (file.instructions.len() + 1, MAX_INSTRUCTIONS, "instructions"),
+            ] {
+                if count > limit {
+                    return Err(error(line.start_line, Problem::TooMany { what, limit }));
+                }
             }
             let message = warning(&instruction).or(line.blank_continuation.then_some("a continued line is blank"));
             file.warnings.extend(message.map(|message| Warning { position: position(line.start_line), message }));

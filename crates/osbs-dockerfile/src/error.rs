@@ -30,6 +30,14 @@ pub enum Problem {
         /// The limit in bytes.
         limit: usize,
     },
+    /// More than anybody writes by hand, or would want to build.
+    #[error("there are more than {limit} {what}")]
+    TooMany {
+        /// `stages` or `instructions`.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// `# escape=` and others may stand once.
     #[error("the directive {name:?} stands here a second time")]
     RepeatedDirective {

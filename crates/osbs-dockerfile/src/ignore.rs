@@ -25,6 +25,10 @@ pub struct PatternError {
 const MAX_FILE_SIZE: usize = 1 << 20;
 /// Memory for one compiled pattern, in bytes.
 const MAX_COMPILED: usize = 1 << 20;
+/// Memory for the states of one pattern while it matches, in bytes.
+const MAX_STATES: usize = 1 << 18;
+/// Most patterns.
+const MAX_PATTERNS: usize = 4096;
 /// Longest pattern, in bytes: twice PATH_MAX.
 const MAX_PATTERN: usize = 8192;
 
@@ -82,7 +86,15 @@ impl IgnorePatterns {
                 _ => &path,
             };
             let at_line = |error: PatternError| PatternError { line: index + 1, ..error };
-            patterns.extend(Pattern::new(&format!("{mark}{path}")).map_err(at_line)?);
+            let text = format!("{mark}{path}");
+            patterns.extend(Pattern::new(&text).map_err(at_line)?);
+            if patterns.len() > MAX_PATTERNS {
+                return Err(PatternError {
+                    pattern: text,
+                    reason: "there are more than 4096 patterns",
+                    line: index + 1,
+                });
+            }
         }
         Ok(Self { patterns })
     }
@@ -256,7 +268,9 @@ fn compile(pattern: &str) -> Option<Matcher> {
         Shape::Exact => Matcher::Exact,
         Shape::Prefix => Matcher::Prefix(pattern[..pattern.len() - 2].to_owned()),
         Shape::Suffix => Matcher::Suffix(pattern[2..].to_owned()),
-        Shape::Regex => Matcher::Regex(RegexBuilder::new(&expression).size_limit(MAX_COMPILED).build().ok()?),
+        Shape::Regex => Matcher::Regex(
+            RegexBuilder::new(&expression).size_limit(MAX_COMPILED).dfa_size_limit(MAX_STATES).build().ok()?,
+        ),
     })
 }
 

@@ -25,7 +25,7 @@ mod parse;
 mod shell_pattern;
 mod words;
 
-pub use dockerfile::{Dockerfile, MAX_FILE_SIZE, Stage, Warning, parse_trigger};
+pub use dockerfile::{Dockerfile, MAX_FILE_SIZE, MAX_INSTRUCTIONS, MAX_STAGES, Stage, Warning, parse_trigger};
 pub use edit::EditError;
 pub use error::{DockerfileError, Problem};
 pub use expand::{ExpandError, MAX_EXPANSION, expand, expand_heredoc, expand_words};

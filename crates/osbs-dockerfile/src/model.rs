@@ -2,11 +2,14 @@
 
 use crate::dockerfile::Dockerfile;
 use crate::error::{DockerfileError, Problem};
-use crate::expand::expand;
+use crate::expand::{ExpandError, expand};
 use crate::instruction::{Instruction, InstructionKind, Pair};
 use crate::words::nearest;
 use osbs_types::{ErrorKind, Position, PullSpec};
 use std::collections::HashMap;
+
+/// Bytes that all words of a Dockerfile may have together after expansion.
+const BUDGET: usize = 32 << 20;
 
 /// Labels or variables in the order of their first appearance.
 pub type LabelMap = indexmap::IndexMap<String, String>;
@@ -88,10 +91,11 @@ impl Dockerfile {
         let args = self.meta_arg_values(build_args)?;
         let env =
             |name: &str| args.get(name).cloned().flatten().or_else(|| build_args(name).filter(|_| is_platform(name)));
+        let mut budget = BUDGET;
         let mut names: HashMap<&str, usize> = HashMap::new();
         let mut parents = Vec::new();
         for stage in self.stages() {
-            let image = self.expanded(stage.image, &env, stage.from)?;
+            let image = self.expanded(stage.image, &env, stage.from, &mut budget)?;
             let earlier = names.get(image.to_ascii_lowercase().as_str()).copied();
             parents.push(match earlier {
                 Some(index) => Parent::Stage(index),
@@ -110,6 +114,7 @@ impl Dockerfile {
         &self,
         build_args: &dyn Fn(&str) -> Option<String>,
     ) -> Result<HashMap<String, Option<String>>, DockerfileError> {
+        let mut budget = BUDGET;
         let mut values: HashMap<String, Option<String>> = HashMap::new();
         for instruction in self.meta_args() {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
@@ -117,7 +122,8 @@ impl Dockerfile {
                 let env = |name: &str| {
                     values.get(name).cloned().flatten().or_else(|| build_args(name).filter(|_| is_platform(name)))
                 };
-                let default = declaration.default.as_deref().map(|text| self.expanded(text, &env, instruction));
+                let default =
+                    declaration.default.as_deref().map(|text| self.expanded(text, &env, instruction, &mut budget));
                 let value = build_args(&declaration.name).or(default.transpose()?);
                 values.insert(declaration.name.clone(), value);
             }
@@ -177,7 +183,9 @@ impl Dockerfile {
                     if known || from.contains('$') {
                         continue;
                     }
-                    let suggestion = nearest(&from, stages[..stage.index].iter().filter_map(|stage| stage.name));
+                    // The comparison is not free, and nobody reads more suggestions than these.
+                    let names = stages[..stage.index].iter().filter_map(|stage| stage.name);
+                    let suggestion = if problems.len() < 20 { nearest(&from, names) } else { None };
                     problems.push(CopyFromProblem {
                         position: self.position(instruction),
                         keyword: instruction.keyword.clone(),
@@ -218,6 +226,7 @@ impl Dockerfile {
         visit: &mut dyn FnMut(&Instruction, usize, String, String),
     ) -> Result<LabelMap, DockerfileError> {
         let inherited: HashMap<&str, &str> = parent_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut budget = BUDGET;
         let mut envs = LabelMap::new();
         for instruction in self.final_stage().instructions {
             let env = |name: &str| {
@@ -226,13 +235,13 @@ impl Dockerfile {
             match &instruction.kind {
                 InstructionKind::Label(pairs) => {
                     for (index, pair) in pairs.iter().enumerate() {
-                        let (key, value) = self.expanded_pair(pair, &env, instruction)?;
+                        let (key, value) = self.expanded_pair(pair, &env, instruction, &mut budget)?;
                         visit(instruction, index, key, value);
                     }
                 }
                 InstructionKind::Env(pairs) => {
                     // All values of one instruction see the environment before it.
-                    let pairs = pairs.iter().map(|pair| self.expanded_pair(pair, &env, instruction));
+                    let pairs = pairs.iter().map(|pair| self.expanded_pair(pair, &env, instruction, &mut budget));
                     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
                     envs.extend(pairs);
                 }
@@ -259,19 +268,26 @@ impl Dockerfile {
         pair: &Pair,
         env: &dyn Fn(&str) -> Option<String>,
         instruction: &Instruction,
+        budget: &mut usize,
     ) -> Result<(String, String), DockerfileError> {
-        Ok((self.expanded(&pair.key, env, instruction)?, self.expanded(&pair.value, env, instruction)?))
+        let key = self.expanded(&pair.key, env, instruction, budget)?;
+        Ok((key, self.expanded(&pair.value, env, instruction, budget)?))
     }
 
+    /// Expands, and takes the length from the budget: a large value in many words would otherwise fill the memory.
     fn expanded(
         &self,
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
         instruction: &Instruction,
+        budget: &mut usize,
     ) -> Result<String, DockerfileError> {
-        expand(text, env, self.escape()).map_err(|source| {
-            self.error(instruction, Problem::Expand { text: text.chars().take(200).collect(), source })
-        })
+        let expanded = expand(text, env, self.escape()).and_then(|value| {
+            *budget = budget.checked_sub(value.len()).ok_or(ExpandError::TooLong { limit: BUDGET })?;
+            Ok(value)
+        });
+        let text = || text.chars().take(200).collect();
+        expanded.map_err(|source| self.error(instruction, Problem::Expand { text: text(), source }))
     }
 
     fn error(&self, instruction: &Instruction, problem: Problem) -> DockerfileError {

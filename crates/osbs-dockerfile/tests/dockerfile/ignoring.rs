@@ -82,6 +82,7 @@ fn refused() {
         let error = IgnorePatterns::parse(file.as_bytes()).expect_err(file);
         assert_eq!(error.line, 2, "{error}");
     }
+    assert!(IgnorePatterns::parse("*a\n".repeat(100_000).as_bytes()).is_err());
     let long = "x".repeat(10_000);
     assert!(IgnorePatterns::parse(long.as_bytes()).is_err());
 }

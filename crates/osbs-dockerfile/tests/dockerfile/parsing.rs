@@ -399,10 +399,18 @@ fn hostile_files_end_early() {
     assert!(Dockerfile::parse(&flags, "D").is_ok());
     let word = format!("FROM a\n{}", "R".repeat(3 << 20));
     assert!(Dockerfile::parse(&word, "D").is_err());
-    let stages: Vec<_> = (0..50_000).map(|n| format!("FROM a AS s{n}\nCOPY --from=t{n} a /b\n")).collect();
-    let stages = stages.concat();
-    let file = Dockerfile::parse(&stages, "D").expect("valid");
-    assert_eq!(file.parents_ordered().expect("valid").len(), 50_000);
+    let stages = |count: usize| {
+        (0..count).map(|n| format!("FROM a AS s{n}\nCOPY --from=t{n} a /b\n")).collect::<Vec<_>>().concat()
+    };
+    assert!(Dockerfile::parse(&stages(1001), "D").is_err());
+    let file = Dockerfile::parse(&stages(1000), "D").expect("valid");
+    assert_eq!((file.parents_ordered().expect("valid").len(), file.check_copy_from().len()), (1000, 1000));
+    assert!(Dockerfile::parse(&format!("FROM a\n{}", "RUN x\n".repeat(60_000)), "D").is_err());
+    let doubling: String = std::iter::repeat_n("ENV A=$A$A\n", 40).collect();
+    let file = Dockerfile::parse(&format!("FROM a\nENV A=aaaaaaaa\n{doubling}"), "D").expect("valid");
+    assert!(file.labels(&[]).is_err());
+    let words = format!("FROM a\nENV A={}\nLABEL {}", "x".repeat(500_000), "a=$A ".repeat(100_000));
+    assert!(Dockerfile::parse(&words, "D").expect("valid").labels(&[]).is_err());
     let heredocs = format!("FROM a\nRUN {}\n", "<<E ".repeat(100_000)) + &"E\n".repeat(100_000);
     assert!(Dockerfile::parse(&heredocs, "D").is_ok());
     assert!(started.elapsed().as_secs() < 30, "took {:?}", started.elapsed());
