@@ -192,7 +192,7 @@ impl Transfer<'_> {
             if !cut.is_transient() || cuts > CUTS {
                 return Err(self.registry.failed(&action, cut));
             }
-            let base = self.registry.base().await?;
+            let base = self.registry.base(&action).await?;
             let url = request::blob_url(base, self.repository, &self.descriptor.digest);
             self.registry.transport().wait_before_retry(&url, cuts, &cut.to_string()).await;
         }

@@ -72,7 +72,7 @@ impl Registry {
     /// # Errors
     /// No answer, also after retries.
     pub async fn ping(&self) -> Result<(), RegistryError> {
-        self.base().await.map(drop)
+        self.base("ask for its API version").await.map(drop)
     }
 
     /// The manifest or index under a tag or digest: one GET for all known types; digest computed from the bytes and
@@ -221,7 +221,7 @@ impl Registry {
         make: impl Fn(&Url) -> Request,
     ) -> Result<Response, RegistryError> {
         self.check_repository(call.repository)?;
-        let base = self.base().await?;
+        let base = self.base(&call.action).await?;
         let mut first = true;
         loop {
             let request = make(base);
@@ -285,34 +285,35 @@ impl Registry {
 
     /// The base URL. The first request decides between https and plain HTTP where both are allowed, and hears how to
     /// authenticate.
-    pub(crate) async fn base(&self) -> Result<&Url, RegistryError> {
-        self.inner.base.get_or_try_init(|| self.first_contact()).await
+    /// `action` is what it is needed for, told when nobody answers.
+    pub(crate) async fn base(&self, action: &str) -> Result<&Url, RegistryError> {
+        self.inner.base.get_or_try_init(|| self.first_contact(action)).await
     }
 
-    async fn first_contact(&self) -> Result<Url, RegistryError> {
+    async fn first_contact(&self, action: &str) -> Result<Url, RegistryError> {
         let config = &self.inner.config;
         if config.scheme == Scheme::HttpsElseHttp {
             let base = config.base("https");
             let request = self.prepare(Request::get(base.clone()), &base).without_retry();
             match self.transport().send(&request).await {
-                Ok(response) => return self.greeted(base, response).await,
+                Ok(response) => return self.greeted(base, response, action).await,
                 Err(error) if error.is_unreachable_over_tls() => {}
-                Err(source) => return Err(self.failed("speak", source)),
+                Err(source) => return Err(self.failed(action, source)),
             }
         }
         let base = config.base(if config.scheme == Scheme::Https { "https" } else { "http" });
         let request = self.prepare(Request::get(base.clone()), &base);
-        let response = self.transport().send(&request).await.map_err(|source| self.failed("speak", source))?;
-        self.greeted(base, response).await
+        let response = self.transport().send(&request).await.map_err(|source| self.failed(action, source))?;
+        self.greeted(base, response, action).await
     }
 
-    async fn greeted(&self, base: Url, response: Response) -> Result<Url, RegistryError> {
+    async fn greeted(&self, base: Url, response: Response, action: &str) -> Result<Url, RegistryError> {
         let status = response.status();
         if status.as_u16() == 401 && same_origin(response.url(), &base) {
             self.inner.session.learn(&parse_challenges(response.headers()), &base);
         }
         if osbs_http::is_transient(status) {
-            let call = Call { repository: "", scopes: Vec::new(), action: "speak".to_owned() };
+            let call = Call { repository: "", scopes: Vec::new(), action: action.to_owned() };
             return Err(self.refused(&call, response).await);
         }
         Ok(base)

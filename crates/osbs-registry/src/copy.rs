@@ -86,7 +86,8 @@ async fn copy_blob(registry: &Registry, from: &str, to: &str, blob: &Descriptor)
         let body = RequestBody::once(Some(blob.size), Box::pin(pieces));
         match registry.put_blob(to, &blob.digest, &[], body).await {
             Err(error) if attempt <= retries && may_pass(&error) => {
-                registry.transport().wait_before_retry(registry.base().await?, attempt, &error.to_string()).await;
+                let base = registry.base("copy a blob").await?;
+                registry.transport().wait_before_retry(base, attempt, &error.to_string()).await;
                 attempt += 1;
             }
             result => return result,
