@@ -63,7 +63,8 @@ async fn copy_all(
         let parsed: Manifest =
             serde_json::from_slice(&fetched.bytes).map_err(|source| RegistryError::Manifest { image, source })?;
         let blobs = parsed.layers.iter().chain([&parsed.config]);
-        let copies = blobs.map(|blob| copy_blob(registry, from, to, blob));
+        // Collected: a lazy closure in the stream makes this future too special to be sent between threads by a caller.
+        let copies: Vec<_> = blobs.map(|blob| copy_blob(registry, from, to, blob)).collect();
         futures_util::stream::iter(copies).buffer_unordered(PARALLEL).try_collect::<()>().await?;
     }
     let by_digest = Reference::Digest(digest.clone());

@@ -2,6 +2,7 @@
 
 use crate::inspect::{Chosen, choose, shown};
 use crate::progress::Counter;
+use crate::response::MAX_CONFIG;
 use crate::{Progress, Registry, RegistryError};
 use futures_util::{StreamExt, TryStreamExt};
 use osbs_image::{Descriptor, ImageConfig, Store, StoreError, StoredImage};
@@ -57,12 +58,17 @@ async fn pull_all(
         |source: StoreError| RegistryError::Store { action: format!("pull of {}", shown(registry, spec)), source };
 
     // The config first and alone: it is small, and may say that the layers are of no use.
-    let config_bytes = registry.small_blob(spec.repository(), &parsed.config).await?;
+    let repository = registry.repository_of(spec);
+    let config_bytes = match store.has_blob(&parsed.config.digest).then(|| store.read_small(&parsed.config, MAX_CONFIG))
+    {
+        Some(Ok(bytes)) => bytes,
+        _ => registry.small_blob(&repository, &parsed.config).await?,
+    };
     check_architecture(registry, spec, architecture, &config_bytes)?;
     store.put_small(&config_bytes).map_err(store_failed)?;
 
     let counter = Counter::new(progress, parsed.layers.iter().map(|layer| layer.size).sum());
-    fetch_layers(registry, spec.repository(), &parsed.layers, store, &counter).await?;
+    fetch_layers(registry, &repository, &parsed.layers, store, &counter).await?;
 
     store.put_small(&fetched.bytes).map_err(store_failed)?;
     if let Some(index) = &index {
@@ -90,15 +96,18 @@ async fn fetch_layers(
         }
     }
     // A task each: hashing four layers takes more than one core.
-    let transfers = distinct.into_iter().map(|layer| {
-        let (registry, store, counter) = (registry.clone(), store.clone(), counter.clone());
-        let (repository, layer) = (repository.to_owned(), layer.clone());
-        async move {
-            let fetch = async move { registry.fetch_blob(&repository, &layer, "a layer", &store, &counter).await };
-            let task = AbortOnDropHandle::new(tokio::spawn(fetch));
-            task.await.map_err(|error| RegistryError::Task(error.to_string()))?
-        }
-    });
+    let transfers: Vec<_> = distinct
+        .into_iter()
+        .map(|layer| {
+            let (registry, store, counter) = (registry.clone(), store.clone(), counter.clone());
+            let (repository, layer) = (repository.to_owned(), layer.clone());
+            async move {
+                let fetch = async move { registry.fetch_blob(&repository, &layer, "a layer", &store, &counter).await };
+                let task = AbortOnDropHandle::new(tokio::spawn(fetch));
+                task.await.map_err(|error| RegistryError::Task(error.to_string()))?
+            }
+        })
+        .collect();
     futures_util::stream::iter(transfers).buffer_unordered(PARALLEL).try_collect::<()>().await
 }
 
