@@ -3,7 +3,7 @@
 use crate::plugin::{Classified, PluginError, classify};
 use osbs_dockerfile::label_rules::LabelRulesError;
 use osbs_dockerfile::{DockerfileError, EditError};
-use osbs_types::{ErrorKind, Position};
+use osbs_types::{ErrorKind, Failure, Position};
 
 classify!(
     osbs_cluster::ClusterError,
@@ -33,7 +33,7 @@ impl From<osbs_config::ConfigError> for PluginError {
 
 impl Classified for LabelRulesError {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Policy
+        LabelRulesError::kind(self)
     }
 }
 
@@ -42,12 +42,8 @@ impl Classified for DockerfileError {
         DockerfileError::kind(self)
     }
 
-    fn position(&self) -> Option<Position> {
-        Some(self.position.clone())
-    }
-
-    fn hint(&self) -> Option<String> {
-        DockerfileError::hint(self)
+    fn failure(&self) -> Failure {
+        self.to_failure()
     }
 }
 

@@ -313,9 +313,36 @@ impl Logger {
         self.event(EventKind::Progress { platform, what: what.into(), done, total });
     }
 
+    /// Progress that is told often: no more than five events a second, and the last.
+    pub fn meter(&self, what: impl Into<String>) -> Meter {
+        Meter { log: self.clone(), what: what.into(), last: Mutex::new(None) }
+    }
+
     /// Any other event, with the time of now.
     pub fn event(&self, kind: EventKind) {
         self.sink.emit(&Event { time: self.clock.now(), kind });
+    }
+}
+
+/// Thins out progress. See [`Logger::meter`].
+pub struct Meter {
+    log: Logger,
+    what: String,
+    last: Mutex<Option<Instant>>,
+}
+
+const METER_EVERY: Duration = Duration::from_millis(200);
+
+impl Meter {
+    /// So far.
+    pub fn tell(&self, done: u64, total: Option<u64>) {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let complete = total == Some(done);
+        if complete || last.is_none_or(|last| last.elapsed() >= METER_EVERY) {
+            *last = Some(Instant::now());
+            drop(last);
+            self.log.progress(self.what.as_str(), done, total);
+        }
     }
 }
 

@@ -195,14 +195,22 @@ pub trait Classified: std::error::Error + 'static {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// All of it. To be written anew where the error's text tells the position itself.
+    fn failure(&self) -> Failure
+    where
+        Self: Sized,
+    {
+        let mut failure = Failure::new(self.kind(), self);
+        failure.position = self.position();
+        failure.hint = self.hint();
+        failure
+    }
 }
 
 impl<E: Classified> From<E> for PluginError {
     fn from(error: E) -> Self {
-        let mut failure = Failure::new(error.kind(), &error);
-        failure.position = error.position();
-        failure.hint = error.hint();
-        failure.into()
+        error.failure().into()
     }
 }
 

@@ -10,6 +10,7 @@ use osbs_dockerfile::label_rules::LabelRules;
 use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
@@ -30,7 +31,7 @@ pub fn plugin() -> PluginType {
 struct AddLabels {
     labels: Value,
     auto_labels: Option<Vec<String>>,
-    aliases: Option<LabelMap>,
+    aliases: Option<BTreeMap<String, String>>,
     equal_labels: Option<Vec<Vec<String>>>,
     info_url_format: Option<String>,
     dont_overwrite: Option<Vec<String>>,
@@ -69,7 +70,7 @@ impl AddLabels {
             rules.auto_labels.clone_from(names);
         }
         if let Some(aliases) = &self.aliases {
-            rules.aliases.clone_from(aliases);
+            rules.aliases = aliases.clone().into_iter().collect();
         }
         rules.equal_labels = if config.image_equal_labels.is_empty() {
             self.equal_labels.clone().unwrap_or_default()

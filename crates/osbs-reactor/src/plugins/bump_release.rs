@@ -16,8 +16,14 @@ const MAX_CONFLICTS: u32 = 20;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?)))
-        .accepts(&["append", "hub", "koji_ssl_certs_dir", "koji_proxyuser", "koji_principal", "koji_keytab"])
+    PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?))).accepts(&[
+        "append",
+        "hub",
+        "koji_ssl_certs_dir",
+        "koji_proxyuser",
+        "koji_principal",
+        "koji_keytab",
+    ])
 }
 
 #[derive(Deserialize, Default)]
@@ -170,7 +176,8 @@ mod tests {
         check(Case { taken: &["3.fc40"], ..PLAIN }, Ok("4.fc40")).await;
         check(Case { labels: "release=4", ..PLAIN }, Ok("4")).await;
         check(Case { labels: "release=$BASE.1", ..PLAIN }, Ok("5.1")).await;
-        check(Case { labels: "release=4", taken: &["4"], ..PLAIN }, Err("web-7-4 was built already by build other-1")).await;
+        check(Case { labels: "release=4", taken: &["4"], ..PLAIN }, Err("web-7-4 was built already by build other-1"))
+            .await;
         check(Case { labels: "release=$NOTHING", ..PLAIN }, Err("release")).await;
         check(Case { labels: "release=4-1", ..PLAIN }, Err("dash")).await;
         check(Case { append: true, ..PLAIN }, Ok("1.1")).await;
@@ -185,8 +192,9 @@ mod tests {
         let labels: LabelMap = [("release".to_owned(), String::new())].into_iter().collect();
         let text = wanted(&labels).unwrap_err().to_string();
         assert!(text.ends_with("com.redhat.component, version, release"), "{text}");
-        let old: LabelMap =
-            [("BZComponent", "w"), ("Version", "1"), ("Release", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let old: LabelMap = [("BZComponent", "w"), ("Version", "1"), ("Release", "2")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
         assert_eq!(wanted(&old).unwrap().release.as_deref(), Some("2"));
     }
 }

@@ -27,7 +27,9 @@ struct CheckAndSetPlatforms {
 impl Plugin for CheckAndSetPlatforms {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
         if let Some(target) = &self.koji_target {
-            run.log().info(format!("no Koji hub is asked for the arches of target {target}: the configured platforms count"));
+            run.log().info(format!(
+                "no Koji hub is asked for the arches of target {target}: the configured platforms count"
+            ));
         }
         let configured = configured(run)?;
         let mut with_cluster = Vec::new();
@@ -70,8 +72,10 @@ fn configured(run: &Run) -> Result<Vec<Platform>, PluginError> {
     }
     let all = run.config.enabled_platforms();
     if all.is_empty() {
-        return Err(PluginError::policy("no platform is configured: neither the request nor the configuration names one")
-            .with_hint("add `clusters` to config.yaml"));
+        return Err(PluginError::policy(
+            "no platform is configured: neither the request nor the configuration names one",
+        )
+        .with_hint("add `clusters` to config.yaml"));
     }
     Ok(all)
 }

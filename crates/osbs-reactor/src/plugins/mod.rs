@@ -36,15 +36,27 @@
 //! * Add `mod NAME;` and `NAME::plugin()` below.
 
 mod add_filesystem;
+mod add_labels_in_dockerfile;
 mod all_rpm_packages;
+mod bump_release;
 mod change_from_in_dockerfile;
+mod check_and_set_platforms;
+mod compare_components;
 mod compress;
+mod fetch_worker_metadata;
+mod group_manifests;
 mod koji_upload;
 mod native;
 mod orchestrate_build;
+mod pull_base_image;
+mod reactor_config;
+mod remove_built_image;
+mod remove_worker_metadata;
 mod squash;
+mod store_metadata_in_osv3;
 mod tag_and_push;
 mod tag_by_labels;
+mod tag_from_config;
 
 #[allow(unused_imports, reason = "for the links above")]
 use crate::Run;
@@ -54,14 +66,26 @@ use crate::plugin::{PluginType, PluginTypes};
 pub fn all() -> PluginTypes {
     let mut types: Vec<PluginType> = vec![
         add_filesystem::plugin(),
+        add_labels_in_dockerfile::plugin(),
         all_rpm_packages::plugin(),
+        bump_release::plugin(),
         change_from_in_dockerfile::plugin(),
+        check_and_set_platforms::plugin(),
+        compare_components::plugin(),
         compress::plugin(),
+        fetch_worker_metadata::plugin(),
+        group_manifests::plugin(),
         koji_upload::plugin(),
         orchestrate_build::plugin(),
+        pull_base_image::plugin(),
+        reactor_config::plugin(),
+        remove_built_image::plugin(),
+        remove_worker_metadata::plugin(),
         squash::plugin(),
+        store_metadata_in_osv3::plugin(),
         tag_and_push::plugin(),
         tag_by_labels::plugin(),
+        tag_from_config::plugin(),
     ];
     types.extend(native::plugins());
     PluginTypes::new(types)

@@ -145,7 +145,7 @@ struct ById<'a> {
 
 impl ParentImages for ById<'_> {
     fn parent(&self, name: &str, _platform: &Architecture) -> Result<StoredImage, BuildError> {
-        let failed = |source: Failure| BuildError::Parent { name: name.to_owned(), source };
+        let failed = |source: Failure| BuildError::parent(name, source);
         let missing = |text: &str| failed(Failure::message(ErrorKind::Internal, text));
         let id: Digest = name.parse().map_err(|_| missing("FROM was not replaced by an image id"))?;
         StoredImage::by_id(self.store, &id)

@@ -69,7 +69,8 @@ fn name(run: &Run, labels: &LabelMap) -> Result<PullSpec, PluginError> {
     let Some((_, name)) = find_label(labels, "name") else {
         return Err(PluginError::user("the image has no label `name`").with_hint(hint));
     };
-    let name: PullSpec = name.parse().map_err(|error| PluginError::user(format!("label name: {error}")).with_hint(hint))?;
+    let name: PullSpec =
+        name.parse().map_err(|error| PluginError::user(format!("label name: {error}")).with_hint(hint))?;
     Ok(match &run.config.registries_organization {
         Some(organization) => name.enclose(organization),
         None => name,
@@ -159,7 +160,8 @@ mod tests {
         let base = || Case { name: "name=ns/web", suffixes: Value::Null, additional: "", organization: None };
         let scratch = json!({"unique": ["t-1"], "primary": [], "floating": []});
         check(Case { suffixes: scratch, ..base() }, Ok([&["ns/web:t-1"], &[], &[]])).await;
-        let normal = json!({"unique": ["t-1"], "primary": ["{version}-{release}"], "floating": ["latest", "{version}"]});
+        let normal =
+            json!({"unique": ["t-1"], "primary": ["{version}-{release}"], "floating": ["latest", "{version}"]});
         let all: [&[&str]; 3] = [&["ns/web:t-1"], &["ns/web:7-3"], &["ns/web:latest", "ns/web:7"]];
         check(Case { suffixes: normal.clone(), ..base() }, Ok(all)).await;
         let old = json!({"unique": ["t-1"], "primary": ["latest", "{version}", "{version}-{release}"]});
