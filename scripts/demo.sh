@@ -26,16 +26,7 @@ scripts/make-distribution.sh --cache "$cache/distribution-cache" "$cache/distrib
 
 say 'the repositories'
 for example in base hello; do
-  repository=$demo/git/$example
-  mkdir -p "$repository"
-  [ -d "$repository/.git" ] || git -c init.defaultBranch=main init --quiet "$repository"
-  cp -r "examples/$example/." "$repository/"
-  # The one thing that an example cannot know ahead: where the distribution lies.
-  grep -rlI --exclude-dir=.git '@DISTRIBUTION@' "$repository" | xargs -r sed -i "s|@DISTRIBUTION@|file://$cache/distribution|g"
-  git -C "$repository" add --all
-  git -C "$repository" diff --cached --quiet ||
-    git -C "$repository" -c user.name=demo -c user.email=demo@localhost commit --quiet --message "Example $example"
-  echo "file://$repository"
+  scripts/make-example.sh "$example" "$cache/distribution" "$demo/git/$example"
 done
 
 cat >"$demo/osbs.conf" <<C
