@@ -25,7 +25,7 @@ pub(crate) fn layer(
             ArchiveError::Store(source) => BuildError::Store(source),
             ArchiveError::Layer(source) => layer_error("read the parent's layers", source),
             ArchiveError::Cancelled => BuildError::Cancelled,
-            _ => BuildError::Internal("the archive's checksum cannot be begun"),
+            ArchiveError::Output { .. } => BuildError::Internal("the archive's checksum cannot be begun"),
         })?;
         taps.push(Box::new(tap));
     }

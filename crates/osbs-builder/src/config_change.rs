@@ -56,7 +56,9 @@ impl StageConfig {
         match kind {
             InstructionKind::Env(pairs) => {
                 let pairs = self.pairs(pairs, global)?;
-                pairs.iter().for_each(|(key, value)| set_env(&mut self.image.config.env, key, value));
+                for (key, value) in &pairs {
+                    set_env(&mut self.image.config.env, key, value);
+                }
             }
             InstructionKind::Label(pairs) => {
                 let pairs = self.pairs(pairs, global)?;
@@ -102,7 +104,7 @@ impl StageConfig {
                 check_signal(&signal)?;
                 self.image.config.stop_signal = Some(signal);
             }
-            InstructionKind::Healthcheck(check) => self.image.config.healthcheck = Some(self.healthcheck(check)),
+            InstructionKind::Healthcheck(check) => self.image.config.healthcheck = Some(healthcheck(check)),
             InstructionKind::Onbuild { text, .. } => {
                 self.image.config.on_build.get_or_insert_default().push(text.clone());
             }
@@ -129,34 +131,34 @@ impl StageConfig {
             })
             .collect()
     }
+}
 
-    /// Docker's member `Healthcheck`; times are nanoseconds.
-    fn healthcheck(&self, check: &Healthcheck) -> Value {
-        let Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } = check else {
-            return json!({"Test": ["NONE"]});
-        };
-        let test: Vec<String> = match command {
-            CommandForm::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
-            CommandForm::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
-        };
-        let mut value = Map::new();
-        value.insert("Test".to_owned(), json!(test));
-        let times = [
-            ("Interval", interval),
-            ("Timeout", timeout),
-            ("StartPeriod", start_period),
-            ("StartInterval", start_interval),
-        ];
-        for (name, time) in times {
-            if let Some(time) = time.filter(|time| *time != Duration::ZERO) {
-                value.insert(name.to_owned(), json!(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)));
-            }
+/// Docker's member `Healthcheck`; times are nanoseconds.
+fn healthcheck(check: &Healthcheck) -> Value {
+    let Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } = check else {
+        return json!({"Test": ["NONE"]});
+    };
+    let test: Vec<String> = match command {
+        CommandForm::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
+        CommandForm::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
+    };
+    let mut value = Map::new();
+    value.insert("Test".to_owned(), json!(test));
+    let times = [
+        ("Interval", interval),
+        ("Timeout", timeout),
+        ("StartPeriod", start_period),
+        ("StartInterval", start_interval),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time.filter(|time| *time != Duration::ZERO) {
+            value.insert(name.to_owned(), json!(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)));
         }
-        if let Some(retries) = retries {
-            value.insert("Retries".to_owned(), json!(retries));
-        }
-        Value::Object(value)
     }
+    if let Some(retries) = retries {
+        value.insert("Retries".to_owned(), json!(retries));
+    }
+    Value::Object(value)
 }
 
 fn bad(what: &'static str, value: &str, expected: &str) -> InstructionError {

@@ -4,9 +4,10 @@ use std::path::Path;
 
 /// For example `/var (/dev/vda2, 0 MB free)`.
 pub(crate) fn describe(folder: &Path) -> String {
-    let free = rustix::fs::statvfs(folder)
-        .map(|stat| format!("{} MB and {} inodes free", stat.f_bavail * stat.f_frsize / 1_000_000, stat.f_favail))
-        .unwrap_or_else(|_| "unknown space free".into());
+    let free = match rustix::fs::statvfs(folder) {
+        Ok(stat) => format!("{} MB and {} inodes free", stat.f_bavail * stat.f_frsize / 1_000_000, stat.f_favail),
+        Err(_) => "unknown space free".to_owned(),
+    };
     match mount_of(folder) {
         Some((point, device)) => format!("file system {point} ({device}, {free})"),
         None => format!("file system of {} ({free})", folder.display()),

@@ -32,7 +32,7 @@ pub enum BuildError {
         name: String,
         /// Why; its kind decides.
         #[source]
-        source: Failure,
+        source: Box<Failure>,
     },
     /// A layer of the parent could not be unpacked, or the new layer not be written.
     #[error("cannot {action}")]
@@ -212,7 +212,7 @@ pub enum InstructionError {
         url: String,
         /// Why; its kind decides.
         #[source]
-        source: Failure,
+        source: Box<Failure>,
     },
     /// A limit of the request was reached.
     #[error("{what} is larger than the limit of {limit}")]
@@ -311,8 +311,7 @@ impl FileError {
         use io::ErrorKind as K;
         match self.source.kind() {
             K::StorageFull | K::QuotaExceeded | K::OutOfMemory | K::ReadOnlyFilesystem => ErrorKind::Resource,
-            K::PermissionDenied if self.path.is_relative() => ErrorKind::User,
-            K::PermissionDenied => ErrorKind::Resource,
+            K::PermissionDenied if self.path.is_absolute() => ErrorKind::Resource,
             _ => ErrorKind::User,
         }
     }
@@ -345,9 +344,9 @@ impl InstructionError {
                 let mut text = hint.clone().unwrap_or_default();
                 if !last_lines.is_empty() {
                     let _ = write!(text, "{}its last lines were:", if text.is_empty() { "" } else { "\n" });
-                    last_lines.iter().for_each(|line| {
+                    for line in last_lines {
                         let _ = write!(text, "\n  {line}");
-                    });
+                    }
                 }
                 (!text.is_empty()).then_some(text)
             }
@@ -361,6 +360,11 @@ impl InstructionError {
 }
 
 impl BuildError {
+    /// An image could not be had.
+    pub fn parent(name: &str, why: Failure) -> Self {
+        Self::Parent { name: name.to_owned(), source: Box::new(why) }
+    }
+
     /// Whose fault.
     pub fn kind(&self) -> ErrorKind {
         match self {

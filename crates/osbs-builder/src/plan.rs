@@ -76,7 +76,7 @@ impl<'d> Plan<'d> {
         for word in from_words(&self.stages[index]) {
             // What cannot be expanded here is told with its line when its turn comes.
             let Ok(name) = self.args.expand(&word) else { continue };
-            if let FromPlace::Stage(other) = self.from_place(dockerfile, &name, index) {
+            if let FromPlace::Stage(other) = self.place_of(dockerfile, &name, index) {
                 self.visit(dockerfile, other);
             }
         }
@@ -84,7 +84,7 @@ impl<'d> Plan<'d> {
     }
 
     /// Where `--from=name` in stage `index` points.
-    pub(crate) fn from_place(&self, dockerfile: &Dockerfile, name: &str, index: usize) -> FromPlace {
+    pub(crate) fn place_of(&self, dockerfile: &Dockerfile, name: &str, index: usize) -> FromPlace {
         if let Some(stage) = dockerfile.find_stage_or_index(name, index) {
             return FromPlace::Stage(stage);
         }
@@ -209,7 +209,7 @@ pub fn required_parents(
         }
         for word in from_words(&plan.stages[index]) {
             let Ok(name) = plan.args.expand(&word) else { continue };
-            if let FromPlace::Image(name) = plan.from_place(dockerfile, &name, index) {
+            if let FromPlace::Image(name) = plan.place_of(dockerfile, &name, index) {
                 add(&name);
             }
         }

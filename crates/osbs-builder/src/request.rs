@@ -24,7 +24,7 @@ pub trait Fetcher: Sync {
     ///
     /// # Errors
     /// Whatever happened, after retries.
-    fn fetch(&self, url: &str, into: &mut dyn Write) -> Result<Option<i64>, Failure>;
+    fn fetch(&self, url: &str, into: &mut dyn Write) -> Result<Option<i64>, Box<Failure>>;
 }
 
 /// What a RUN gets of the network when it does not say so itself.

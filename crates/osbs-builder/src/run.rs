@@ -131,6 +131,8 @@ fn shortened(line: &[u8]) -> String {
 /// A command that met a full disk says so in its own words only.
 fn disk_hint(last_lines: &[String], scratch: &Path) -> Option<String> {
     let said = last_lines.iter().any(|line| line.contains("No space left on device") || line.contains("ENOSPC"));
-    let full = rustix::fs::statvfs(scratch).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < 1 << 20);
-    (said && full || full).then(|| format!("disk full: {}", crate::disk::describe(scratch)))
+    let stat = rustix::fs::statvfs(scratch).ok();
+    let full = stat.is_some_and(|stat| stat.f_bavail * stat.f_frsize < 1 << 20 || stat.f_favail == 0);
+    // A quota, or files that were removed when the command ended, leave room again.
+    (said || full).then(|| format!("disk full: {}", crate::disk::describe(scratch)))
 }

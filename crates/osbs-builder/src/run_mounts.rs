@@ -270,7 +270,7 @@ mod tests {
     fn mount_sources_stay_inside() {
         let dir = tempfile::tempdir().expect("temp folder");
         std::os::unix::fs::symlink("/etc", dir.path().join("out")).expect("link");
-        std::fs::create_dir(dir.path().join("etc")).expect("folder");
+        fs::create_dir(dir.path().join("etc")).expect("folder");
         assert_eq!(inside(dir.path(), "out").expect("inside"), dir.path().join("etc"));
         assert_eq!(inside(dir.path(), "../../etc").expect("inside"), dir.path().join("etc"));
         inside(dir.path(), "none").expect_err("missing");

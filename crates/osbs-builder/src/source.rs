@@ -55,7 +55,9 @@ impl SourceRoot {
             if is_pattern(part.as_bytes()) {
                 paths = self.matches(&paths, part)?;
             } else {
-                paths.iter_mut().for_each(|path| path.push(part));
+                for path in &mut paths {
+                    path.push(part);
+                }
             }
         }
         let mut found = Vec::new();

@@ -140,8 +140,7 @@ impl<'b, 'a> Executor<'b, 'a> {
         for text in std::mem::take(&mut stage.config.image.config.on_build).unwrap_or_default() {
             let origin = format!("ONBUILD of {}", stage.image_name.as_deref().unwrap_or("the stage"));
             let trigger = parse_trigger(&text, &origin).map_err(|error| {
-                let failure = error.to_failure();
-                BuildError::Parent { name: origin.clone(), source: failure }
+                BuildError::parent(&origin, error.to_failure())
             })?;
             self.total += 1;
             self.carry_out(&mut stage, index, &trigger, Some(from))?;
@@ -186,13 +185,13 @@ impl<'b, 'a> Executor<'b, 'a> {
         match &self.plan.parents[index] {
             StageParent::Scratch => {
                 let image = ImageConfig::scratch(&self.request.architecture);
-                self.fresh(name, base, image, None, Vec::new())
+                Self::fresh(name, base, image, None, Vec::new())
             }
             StageParent::Image { name: parent, platform } => {
                 let wanted = platform.as_ref().unwrap_or(&self.request.architecture);
                 let image = self.image(parent, wanted)?;
                 let folders = self.unpack(&image)?;
-                self.fresh(name, base, image.image_config.clone(), Some((parent.clone(), image)), folders)
+                Self::fresh(name, base, image.image_config.clone(), Some((parent.clone(), image)), folders)
             }
             StageParent::Stage(parent) => {
                 let parent =
@@ -212,7 +211,6 @@ impl<'b, 'a> Executor<'b, 'a> {
     }
 
     fn fresh(
-        &self,
         name: String,
         base: PathBuf,
         config: ImageConfig,
@@ -230,8 +228,7 @@ impl<'b, 'a> Executor<'b, 'a> {
         let is = image.image_config.architecture();
         if !is.name.is_empty() && !wanted.accepts(&is) {
             let message = format!("it is for {is}, and {wanted} is wanted");
-            let source = Failure::message(ErrorKind::User, message);
-            return Err(BuildError::Parent { name: name.to_owned(), source });
+            return Err(BuildError::parent(name, Failure::message(ErrorKind::User, message)));
         }
         Ok(image)
     }
@@ -318,7 +315,7 @@ impl<'b, 'a> Executor<'b, 'a> {
         let scratch = self.scratch()?;
         let from = match &it.from {
             None => None,
-            Some(word) => Some(self.from_tree(word, index, &stage.config)?),
+            Some(word) => Some(self.tree_of(word, index, &stage.config)?),
         };
         let source = match from {
             None => self.take_context()?,
@@ -349,14 +346,14 @@ impl<'b, 'a> Executor<'b, 'a> {
     }
 
     /// The tree that `from=word` means, and what to call it.
-    fn from_tree(
+    fn tree_of(
         &mut self,
         word: &str,
         index: usize,
         config: &StageConfig,
     ) -> Result<(PathBuf, String), InstructionError> {
         let name = config.expand(word, &self.plan.args)?;
-        let (key, place) = match self.plan.from_place(self.dockerfile(), &name, index) {
+        let (key, place) = match self.plan.place_of(self.dockerfile(), &name, index) {
             FromPlace::Later => return Err(InstructionError::LaterStage { name }),
             FromPlace::Stage(other) => {
                 self.ensure(other)?;
@@ -397,21 +394,32 @@ impl<'b, 'a> Executor<'b, 'a> {
         let architecture = stage.config.image.architecture();
         self.check_runnable(&architecture)?;
         let scratch = self.scratch()?;
-        let result = self.run_in(stage, index, it, heredocs, runtime, &scratch);
+        let result = self.run_mounts(stage, index, it, &scratch).and_then(|mounts| {
+            let context = RunContext {
+                config: &stage.config,
+                global: &self.plan.args,
+                runtime,
+                network: self.request.network,
+                cgroup: self.request.cgroup.as_deref(),
+                root: stage.root.mounted()?,
+                scratch: &scratch,
+                observer: self.observer,
+                cancel: self.cancel,
+            };
+            run(&context, it, heredocs, mounts)
+        });
         let _ = osbs_sandbox::unmount_below(&scratch);
         let _ = std::fs::remove_dir_all(&scratch);
         result
     }
 
-    fn run_in(
+    fn run_mounts(
         &mut self,
-        stage: &mut Stage,
+        stage: &Stage,
         index: usize,
         it: &Run,
-        heredocs: &[Heredoc],
-        runtime: &osbs_sandbox::Runtime,
         scratch: &Path,
-    ) -> Result<(), InstructionError> {
+    ) -> Result<RunMounts, InstructionError> {
         let mut mounts = RunMounts::default();
         let caches = self.request.cache_dir.clone().unwrap_or_else(|| self.work.path().join("caches"));
         for text in &it.mounts {
@@ -424,7 +432,7 @@ impl<'b, 'a> Executor<'b, 'a> {
                 })?;
             let tree = match &mount {
                 Mount::Bind { from: Some(from), .. } | Mount::Cache { from: Some(from), .. } => {
-                    Some(self.from_tree(from, index, &stage.config)?.0)
+                    Some(self.tree_of(from, index, &stage.config)?.0)
                 }
                 Mount::Bind { from: None, .. } => {
                     let context = self.take_context()?;
@@ -444,18 +452,7 @@ impl<'b, 'a> Executor<'b, 'a> {
             };
             mounts.add(&mount, tree.as_deref(), &sources)?;
         }
-        let context = RunContext {
-            config: &stage.config,
-            global: &self.plan.args,
-            runtime,
-            network: self.request.network,
-            cgroup: self.request.cgroup.as_deref(),
-            root: stage.root.mounted()?,
-            scratch,
-            observer: self.observer,
-            cancel: self.cancel,
-        };
-        run(&context, it, heredocs, mounts)
+        Ok(mounts)
     }
 
     fn check_runnable(&mut self, architecture: &Architecture) -> Result<(), InstructionError> {

@@ -162,7 +162,7 @@ fn is_git(text: &str) -> bool {
     text.starts_with("git@")
         || text.starts_with("git://")
         || text.starts_with("ssh://")
-        || (is_url(text) && text.split(['#', '?']).next().is_some_and(|path| path.ends_with(".git")))
+        || (is_url(text) && text.split(['#', '?']).next().is_some_and(|path| path.strip_suffix(".git").is_some()))
 }
 
 impl TransferContext<'_> {
@@ -220,14 +220,6 @@ impl Put<'_> {
         Ok((real, !made.is_empty()))
     }
 
-    fn open(&self, base: &Path, inside: &Path) -> Result<OwnedFd, InstructionError> {
-        let failed = |e: rustix::io::Errno| FileError::new("open", inside, e);
-        let root = openat(rustix::fs::CWD, base, OPEN_DIR, Mode::empty()).map_err(failed)?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
-        Ok(openat2(&root, path, OPEN_DIR, Mode::empty(), resolve).map_err(failed)?)
-    }
-
     /// Nothing is in the folder, neither in the view nor in the upper layer, where it must exist.
     fn is_blank(&self, folder: &OwnedFd, made: bool) -> bool {
         if made {
@@ -235,7 +227,7 @@ impl Put<'_> {
         }
         let Some(inside) = path_below(self.view, folder.as_fd()) else { return false };
         let none = |fd: &OwnedFd| count_entries(fd.as_fd(), 1).is_ok_and(|count| count == 0);
-        none(folder) && self.open(self.upper, &inside).is_ok_and(|upper| none(&upper))
+        none(folder) && open(self.upper, &inside).is_ok_and(|upper| none(&upper))
     }
 
     fn tree(&self, engine: &TreeCopy<'_>, found: &Found) -> Result<(), InstructionError> {
@@ -246,8 +238,8 @@ impl Put<'_> {
                 None => self.destination.path.clone(),
             };
             let (real, made) = self.folder(&path)?;
-            let target = self.open(self.view, &real)?;
-            let source = self.open(&self.source.path, &found.real)?;
+            let target = open(self.view, &real)?;
+            let source = open(&self.source.path, &found.real)?;
             let blank = self.is_blank(&target, made);
             let rel = found.real.as_os_str().as_bytes().to_vec();
             return engine.contents(source, rel, target, made, blank).map_err(|stop| stopped(self.context, stop));
@@ -258,7 +250,7 @@ impl Put<'_> {
         let name = found.named.file_name().unwrap_or_default();
         let (folder, name) = self.place(base.as_deref(), name)?;
         let (_, parent) = (found.real.file_name(), found.real.parent().unwrap_or(Path::new("")));
-        let source = self.open(&self.source.path, parent)?;
+        let source = open(&self.source.path, parent)?;
         let c_name = |name: &std::ffi::OsStr| {
             CString::new(name.as_bytes()).map_err(|_| BuildError::Internal("a file name holds a zero byte"))
         };
@@ -279,13 +271,12 @@ impl Put<'_> {
         if !self.transfer.parents {
             return None;
         }
-        let prefixes = self.transfer.sources.iter().filter_map(|source| match source {
+        let mut prefixes = self.transfer.sources.iter().filter_map(|source| match source {
             Source::Path(path) => path.split_once("/./").map(|(prefix, _)| clean_path(prefix)),
             Source::Heredoc(_) => None,
         });
         let kept = prefixes
-            .filter_map(|prefix| named.strip_prefix(prefix.trim_start_matches('/')).ok())
-            .next()
+            .find_map(|prefix| named.strip_prefix(prefix.trim_start_matches('/')).ok())
             .unwrap_or(named);
         Some(kept.to_string_lossy().into_owned())
     }
@@ -310,7 +301,7 @@ impl Put<'_> {
             let taken = std::io::Error::from(std::io::ErrorKind::IsADirectory);
             return Err(FileError::new("replace the folder", real.join(&name), taken).into());
         }
-        Ok((self.open(self.view, &real)?, name))
+        Ok((open(self.view, &real)?, name))
     }
 
     /// Unpacks a local archive; `false`: it is none.
@@ -322,9 +313,9 @@ impl Put<'_> {
         Ok(true)
     }
 
-    fn extract(&self, archive: &mut dyn std::io::Read, name: &str) -> Result<(), InstructionError> {
+    fn extract(&self, archive: &mut dyn Read, name: &str) -> Result<(), InstructionError> {
         let (real, _) = self.folder(&self.destination.path)?;
-        let target = self.open(self.view, &real)?;
+        let target = open(self.view, &real)?;
         let mode = match &self.mode {
             None => None,
             Some(ModeChange::Octal(mode)) => Some(*mode),
@@ -406,6 +397,15 @@ impl Put<'_> {
         let mut body = file()?;
         self.write(name, 0o600, time, &mut |into| std::io::copy(&mut body, into).map(|_| ()))
     }
+}
+
+/// Opens a folder of a tree, inside it.
+fn open(base: &Path, inside: &Path) -> Result<OwnedFd, InstructionError> {
+    let failed = |e: rustix::io::Errno| FileError::new("open", inside, e);
+    let root = openat(rustix::fs::CWD, base, OPEN_DIR, Mode::empty()).map_err(failed)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let path = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+    Ok(openat2(&root, path, OPEN_DIR, Mode::empty(), resolve).map_err(failed)?)
 }
 
 /// Without user and password.
