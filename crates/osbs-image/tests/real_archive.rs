@@ -10,6 +10,7 @@ use osbs_types::Digest;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use support::{Random, change, image_of, layer, ready, request, run, unpack};
 use tokio_util::sync::CancellationToken;
 
@@ -85,16 +86,31 @@ fn check_archive(store: &Store, image: &StoredImage, dir: &Path, what: &str) -> 
         assert_eq!(seen["files"][format!("layer-{number}.tar")], diff_id.hex(), "{what}");
     }
     assert_eq!(seen["files"][format!("{}.json", image.image_id().hex())], image.image_id().hex(), "{what}");
+    let plain = dir.join("plain.tar");
+    let same = write_docker_archive_plain(store, image, &names, &plain, &cancel).expect(what);
+    assert_eq!(same.sha256, info.uncompressed_sha256, "{what}: plain archive");
     let copy = dir.join("copy");
     let _ = fs::remove_dir_all(&copy);
-    let (from, to) = (format!("docker-archive:{}", archive.display()), format!("dir:{}", copy.display()));
+    // skopeo 1.9 of Debian 12 cannot read any gzip docker-archive: its pgzip (before 1.2.6) loses the first block when
+    // WriteTo follows Read. Where it fails on what gzip itself made of this tar, it gets the tar.
+    let by_gzip = dir.join("by-gzip.tar.gz");
+    fs::write(&by_gzip, run("gzip", os!["-1", "-c", plain.as_path()]).stdout).expect("write");
+    let skopeo_knows_gzip = Command::new("skopeo")
+        .args(["--insecure-policy", "inspect", &format!("docker-archive:{}", by_gzip.display())])
+        .output()
+        .expect("skopeo")
+        .status
+        .success();
+    if !skopeo_knows_gzip {
+        println!("this skopeo cannot read a gzip docker-archive at all; it is given the output of gunzip");
+        fs::write(&by_gzip, run("gunzip", os!["-c", archive.as_path()]).stdout).expect("write");
+    }
+    let read = if skopeo_knows_gzip { &archive } else { &by_gzip };
+    let (from, to) = (format!("docker-archive:{}:{}", read.display(), names[0]), format!("dir:{}", copy.display()));
     run("skopeo", os!["--insecure-policy", "copy", &from, &to]);
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(copy.join("manifest.json")).expect("manifest")).expect("JSON");
     assert_eq!(manifest["config"]["digest"], image.image_id().as_str(), "{what}: the same image came back");
-    let plain = dir.join("plain.tar");
-    let same = write_docker_archive_plain(store, image, &names, &plain, &cancel).expect(what);
-    assert_eq!(same.sha256, info.uncompressed_sha256, "{what}: plain archive");
     info
 }
 
