@@ -316,7 +316,16 @@ impl Registry {
             let call = Call { repository: "", scopes: Vec::new(), action: action.to_owned() };
             return Err(self.refused(&call, response).await);
         }
+        // Read to its end, so that the connection can be used again.
+        let _ = response.bytes(MAX_SMALL).await;
         Ok(base)
+    }
+
+    /// The repository as the registry knows it: on Docker Hub `fedora` means `library/fedora`.
+    pub(crate) fn repository_of(&self, spec: &PullSpec) -> String {
+        let repository = spec.repository();
+        let hub = self.inner.config.address() == "registry-1.docker.io";
+        if hub && !repository.contains('/') { format!("library/{repository}") } else { repository.to_owned() }
     }
 
     fn check_repository(&self, repository: &str) -> Result<(), RegistryError> {

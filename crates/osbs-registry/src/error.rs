@@ -207,8 +207,8 @@ impl RegistryError {
     /// With the number of attempts made by a loop around the request.
     pub(crate) fn with_attempts(mut self, count: u32) -> Self {
         match &mut self {
-            Self::Status { attempts, .. } => *attempts = count,
-            Self::Transport {
+            Self::Status { attempts, .. }
+            | Self::Transport {
                 source: HttpError::Connect { attempts, .. } | HttpError::Timeout { attempts, .. },
                 ..
             } => *attempts = count,

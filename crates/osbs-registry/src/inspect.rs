@@ -46,7 +46,7 @@ pub async fn inspect(
     architecture: Option<&Architecture>,
 ) -> Result<Inspected, RegistryError> {
     let Chosen { fetched, parsed, index } = choose(registry, spec, architecture).await?;
-    let config_bytes = registry.small_blob(spec.repository(), &parsed.config).await?;
+    let config_bytes = registry.small_blob(&registry.repository_of(spec), &parsed.config).await?;
     let config: ImageConfig = serde_json::from_slice(&config_bytes)
         .map_err(|source| RegistryError::Manifest { image: shown(registry, spec), source })?;
     Ok(Inspected { manifest: fetched.descriptor, manifest_bytes: fetched.bytes, parsed, config, config_bytes, index })
@@ -57,7 +57,7 @@ pub async fn inspect(
 /// # Errors
 /// As [`Registry::manifest`].
 pub async fn resolve(registry: &Registry, spec: &PullSpec) -> Result<Descriptor, RegistryError> {
-    Ok(registry.manifest(spec.repository(), &spec.reference()).await?.descriptor)
+    Ok(registry.manifest(&registry.repository_of(spec), &spec.reference()).await?.descriptor)
 }
 
 pub(crate) async fn choose(
@@ -65,7 +65,7 @@ pub(crate) async fn choose(
     spec: &PullSpec,
     architecture: Option<&Architecture>,
 ) -> Result<Chosen, RegistryError> {
-    let named = registry.manifest(spec.repository(), &spec.reference()).await?;
+    let named = registry.manifest(&registry.repository_of(spec), &spec.reference()).await?;
     let image = || shown(registry, spec);
     let parse = |source| RegistryError::Manifest { image: image(), source };
     if is_manifest(&named.descriptor.media_type) {
@@ -81,7 +81,7 @@ pub(crate) async fn choose(
         Some(wanted) => index.select(wanted).ok_or_else(|| no_such_platform(image(), wanted, &index))?,
         None => index.manifests.first().ok_or_else(|| wrong_type("an empty index"))?,
     };
-    let fetched = registry.manifest(spec.repository(), &Reference::Digest(entry.digest.clone())).await?;
+    let fetched = registry.manifest(&registry.repository_of(spec), &Reference::Digest(entry.digest.clone())).await?;
     registry.check_size(spec.repository(), entry, fetched.bytes.len() as u64)?;
     // An index in an index, or bytes of another type than the index promised, are nobody's honest image.
     if !is_manifest(&fetched.descriptor.media_type) || fetched.descriptor.media_type != entry.media_type {
