@@ -93,13 +93,15 @@ pub(crate) struct Watch(Mutex<WatchState>);
 struct WatchState {
     /// Since when the other side has had its turn; `None` while our own producer has it.
     waiting_since: Option<Instant>,
+    /// The whole body was handed over.
+    sent: bool,
     /// The producer's failure, which reqwest would only show as text.
     failure: Option<io::Error>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(WatchState { waiting_since: Some(Instant::now()), failure: None })))
+        Arc::new(Self(Mutex::new(WatchState { waiting_since: Some(Instant::now()), sent: false, failure: None })))
     }
 
     fn set(&self, waiting: bool) {
@@ -114,12 +116,17 @@ impl Watch {
         self.state().failure.take()
     }
 
-    /// Ends when the other side has been silent for `limit`.
-    pub(crate) async fn silence(&self, limit: Duration) {
+    /// Ends when the other side has been silent for too long: `idle`, or `commit` once a streamed body is sent. Returns the
+    /// limit that was passed.
+    pub(crate) async fn silence(&self, idle: Duration, commit: Duration) -> Duration {
         loop {
-            let waited = self.state().waiting_since.map_or(Duration::ZERO, |since| since.elapsed());
+            let (waited, limit) = {
+                let state = self.state();
+                let waited = state.waiting_since.map_or(Duration::ZERO, |since| since.elapsed());
+                (waited, if state.sent { commit.max(idle) } else { idle })
+            };
             if waited >= limit {
-                return;
+                return limit;
             }
             tokio::time::sleep(limit.saturating_sub(waited).max(Duration::from_millis(1))).await;
         }
@@ -140,7 +147,10 @@ fn watched(stream: BodyStream, watch: &Arc<Watch>) -> reqwest::Body {
                 watch.state().failure = Some(error);
                 Some((Err(io::Error::from(kind)), None))
             }
-            None => None,
+            None => {
+                watch.state().sent = true;
+                None
+            }
         }
     }))
 }

@@ -27,13 +27,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// The longest silence of the other side: before the response head, or between two pieces of a body.
     pub idle: Duration,
+    /// Silence after a streamed body was sent whole: a registry may copy a large blob before it answers.
+    pub commit: Duration,
     /// A request with a small answer, all attempts together, unless [`crate::Request::without_deadline`].
     pub request: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(20), idle: Duration::from_mins(1), request: Duration::from_mins(10) }
+        Self {
+            connect: Duration::from_secs(20),
+            idle: Duration::from_mins(1),
+            commit: Duration::from_mins(10),
+            request: Duration::from_mins(10),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::address::{Denied, RuledResolver, check_host};
 use crate::body::Watch;
 use crate::error::{find_in_chain, shown};
-use crate::{AddressRule, HttpError, Request, Response, Retried, TransportConfig, redirect, retry, tls};
+use crate::{AddressRule, HttpError, Request, Response, Retried, Timeouts, TransportConfig, redirect, retry, tls};
 use jiff::Timestamp;
 use osbs_types::Secret;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
@@ -140,12 +140,12 @@ impl Transport {
         hop.check_scheme()?;
         check_host(&hop.url, hop.addresses, self.inner.config.proxy.is_some()).await.map_err(denied)?;
         let watch = Watch::new();
-        let idle = self.inner.config.timeouts.idle;
+        let Timeouts { idle, commit, .. } = self.inner.config.timeouts;
         let building = self.build(request, hop, &watch)?;
         let sent = tokio::select! {
             sent = building.send() => sent,
-            () = watch.silence(idle) => {
-                return Err(HttpError::Timeout { url: shown(&hop.url), what: "waiting for its answer", limit: idle, attempts: 1 });
+            limit = watch.silence(idle, commit) => {
+                return Err(HttpError::Timeout { url: shown(&hop.url), what: "waiting for its answer", limit, attempts: 1 });
             }
         };
         match sent {

@@ -222,6 +222,13 @@ async fn our_own_body_may_be_slow_or_fail() {
     let response = transport().send(&put(RequestBody::once(None, Box::pin(slow)))).await.expect("an answer");
     assert_eq!((response.status().as_u16(), fake.log()[0].body.as_slice()), (201, b"xx".as_slice()));
 
+    // A registry that thinks before it commits a large blob is not silent either.
+    let thinking = Fake::start(|_, _| Reply::new(201).delay(Duration::from_millis(900)));
+    let body = RequestBody::replayable(None, || Ok(Box::pin(futures_util::stream::iter([Ok("abc".into())]))));
+    let request = Request::new(Method::PUT, Url::parse(&thinking.url("/")).expect("a URL")).body(body);
+    let request = request.allow_plain_http(true).addresses(AddressRule::Any);
+    assert_eq!(transport().send(&request).await.expect("an answer").attempts(), 1);
+
     let failing = RequestBody::replayable(None, || {
         Ok(Box::pin(futures_util::stream::iter([Ok("abc".into()), Err(io::Error::other("disk on fire"))])))
     });

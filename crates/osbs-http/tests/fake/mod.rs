@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,10 +169,10 @@ fn serve(mut connection: TcpStream, log: &Mutex<Vec<Asked>>, handler: &Handler) 
     let mut head = format!("HTTP/1.1 {} Test\r\nConnection: close\r\n", reply.status);
     let told = |name: &str| reply.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     if !told("content-length") && reply.status != 204 {
-        head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        let _ = write!(head, "Content-Length: {}\r\n", reply.body.len());
     }
     for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     let _ = connection.write_all(head.as_bytes());
