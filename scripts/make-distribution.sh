@@ -13,9 +13,9 @@
 set -euo pipefail
 
 # What somebody may want to install; everything these need comes along.
-wanted=(base-files bash coreutils findutils grep gzip hello jq rpm sed tar)
+wanted=(bash coreutils findutils grep gzip hello jq rpm sed tar)
 # Needed in Debian, but not by the files that are kept: maintainer scripts' helpers, perl, package building, licences.
-unwanted='^(debianutils|debugedit|dpkg|gcc-12-base|libarchive13|libaudit-common|libdb5.3|libdbus-1-3|libdw1|libelf1'
+unwanted='^(base-files|debianutils|debugedit|dpkg|gcc-12-base|libarchive13|libaudit-common|libdb5.3|libdbus-1-3|libdw1|libelf1'
 unwanted+='|libelogind0|libfsverity0|libgdbm.*|libgomp1|libicu.*|liblz4-1|libmagic.*|libmd0|libnettle8|libperl.*|librpmbuild9'
 unwanted+='|librpmsign9|libsystemd0|libxml2|.*awk|perl.*|readline-common|rpm2cpio)$'
 
@@ -142,7 +142,7 @@ keep() { # keep WORK FOLDER
 # What an image has no use for, and what would need packages that are left out.
 drop_unused() {
   local root=$1
-  rm -rf "$root"/usr/share/{doc,man,info,locale,lintian,bug,menu,bash-completion,doc-base,base-files} \
+  rm -rf "$root"/usr/share/{doc,man,info,locale,lintian,bug,menu,bash-completion,doc-base} \
     "$root"/{boot,dev,home,proc,run,sys,tmp,var/run,var/lock}
   # Scripts for a shell that is not here, and plugins for services that an image has not.
   rm -rf "$root/usr/share/libgcrypt20" "$root"/usr/lib/*/rpm-plugins "$root"/usr/lib/rpm/macros.d/macros.transaction_*
@@ -217,6 +217,12 @@ build_filesystem() { # build_filesystem ARCH FOLDER
   for dir in bin sbin lib lib64; do ln -s "usr/$dir" "$root/$dir"; done
   ln -s ../run "$root/var/run"
   echo '%_dbpath /var/lib/rpm' >"$root/etc/rpm/macros"
+  # Debian's rpm warns at every use that a Debian system wants another tool; this is none.
+  printf 'rpm alias %s --force-debian %s\n' --install --install -i --install --upgrade --upgrade -U --upgrade \
+    --erase --erase -e --erase >"$root/etc/popt"
+  printf '%s\n' 'NAME="Example distribution"' 'ID=example' 'VERSION_ID=1' 'PRETTY_NAME="Example distribution 1"' \
+    >"$root/usr/lib/os-release"
+  ln -s ../usr/lib/os-release "$root/etc/os-release"
   printf '%s\n' 'root:x:0:0:root:/root:/bin/bash' 'bin:x:1:1:bin:/bin:/usr/sbin/nologin' \
     'daemon:x:2:2:daemon:/usr/sbin:/usr/sbin/nologin' 'nobody:x:65534:65534:nobody:/:/usr/sbin/nologin' >"$root/etc/passwd"
   printf '%s\n' 'root:x:0:' 'bin:x:1:' 'daemon:x:2:' 'tty:x:5:' 'nogroup:x:65534:' >"$root/etc/group"
