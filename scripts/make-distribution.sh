@@ -77,11 +77,12 @@ plan() {
   [ -s "$state/sources.list" ] || stop "apt knows no packages of Debian on this machine" \
     'run as root: apt-get update' \
     'and look whether /etc/apt has a source of Debian 12 (bookworm), component main'
-  apt_of "$arch" apt-get -qq update >"$state/log" 2>&1 || {
+  apt_of "$arch" apt-get -qq -o APT::Update::Error-Mode=any update >"$state/log" 2>&1 || {
     tail -n 5 "$state/log" >&2
     stop "apt could not fetch Debian's list of packages for $arch" 'its last words are above; the network, a proxy?'
   }
-  apt_of "$arch" apt-get -qq --print-uris install "${wanted[@]}" 2>"$state/log" |
+  # A failure shows below, by what is missing.
+  { apt_of "$arch" apt-get -qq --print-uris install "${wanted[@]}" 2>"$state/log" || true; } |
     awk '{print $2}' | while read -r file; do
       [[ ${file%%_*} =~ $unwanted ]] || printf '%s\n' "$file"
     done | sort >"$cache/$arch/plan.new"
