@@ -7,7 +7,9 @@ use fake::{Asked, Fake, Reply};
 use osbs_http::{RetryPolicy, Transport, TransportConfig};
 use osbs_image::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use osbs_image::{BlobSink, Descriptor, ImageConfig, Manifest, Store, StoredImage, canonical_json};
-use osbs_registry::{Credentials, Progress, Pulled, Registry, RegistryConfig, RegistryError, inspect, pull, push};
+use osbs_registry::{
+    Credentials, Progress, Pulled, Registry, RegistryConfig, RegistryError, copy_image, inspect, pull, push,
+};
 use osbs_types::{Architecture, Digest, ErrorKind, Failure, PullSpec, Reference, Secret};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
@@ -596,4 +598,54 @@ fn other_address() -> Option<std::net::IpAddr> {
     socket.connect("192.0.2.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_mount_gets_a_copy() {
+    let image = Image::new();
+    let shelf = Arc::new(Shelf::default());
+    let (source, served, cuts) = (image.clone(), Arc::clone(&shelf), AtomicUsize::new(0));
+    // Repository a/b is full; what is asked of others goes to the shelf, which answers every mount with an upload.
+    let fake = Fake::start(move |asked, _| {
+        let reading = asked.target.starts_with("/v2/a/b/") && asked.method == "GET";
+        match reading {
+            true if source.is_layer(asked) && cuts.fetch_add(1, Ordering::SeqCst) == 0 => {
+                source.reply(asked).cut_at(1000)
+            }
+            true => source.reply(asked),
+            false => served.reply(asked),
+        }
+    });
+    let (registry, cancel) = (registry_at(&fake.host()), CancellationToken::new());
+    let tag = Reference::Tag("final".into());
+    let name = digest(&image.manifest);
+    let copied = copy_image(&registry, "a/b", &name, "to", Some(&tag), &cancel).await.expect("copied");
+    assert_eq!(copied.digest, name);
+    assert_eq!(*shelf.blobs.lock().expect("blobs"), image.blobs);
+    assert_eq!(shelf.manifests.lock().expect("manifests").get("/v2/to/manifests/final"), Some(&image.manifest));
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_exchanged() {
+    let realm = Arc::new(Mutex::new(String::new()));
+    let (image, host) = (Image::new(), Arc::clone(&realm));
+    let fake = Fake::start(move |asked, _| match (asked.method.as_str(), asked.header("authorization")) {
+        ("POST", _) => Reply::ok(r#"{"access_token":"T1"}"#),
+        (_, Some("Bearer T1")) => image.reply(asked),
+        _ => {
+            let realm = host.lock().expect("realm");
+            let challenge = format!(r#"Bearer realm="http://{realm}/token",service="fake""#);
+            Reply::new(401).header("WWW-Authenticate", challenge)
+        }
+    });
+    *realm.lock().expect("realm") = fake.host();
+    let file = format!(r#"{{"auths":{{"{}":{{"auth":"","identitytoken":"refresh me"}}}}}}"#, fake.host());
+    let credentials = Credentials::parse(file.as_bytes(), std::path::Path::new("auth.json")).expect("credentials");
+    let config = RegistryConfig::new(&format!("http://{}", fake.host()), false).expect("a registry");
+    let registry = Registry::new(transport(), config.with_credentials(credentials));
+    Bench::new().pull(&registry).await.expect("pulled");
+    let posts: Vec<_> = fake.log().into_iter().filter(|asked| asked.method == "POST").collect();
+    let form = String::from_utf8_lossy(&posts[0].body).into_owned();
+    assert_eq!(posts.len(), 1);
+    assert!(form.contains("grant_type=refresh_token") && form.contains("refresh_token=refresh+me"), "{form}");
 }
