@@ -33,14 +33,14 @@ impl Osbs {
     ) -> Result<Build, ClientError> {
         let branch = params.git_branch.as_deref();
         if params.scratch {
-            new.name = NameRule::Exact(name(scratch_build_name(unique))?);
-        } else if params.isolated {
-            self.refuse_second_isolated(&new).await?;
-            new.name = NameRule::Exact(name(isolated_build_name(unique, &params.git_uri, branch))?);
-        } else {
-            let build_config = self.ensure_build_config(params, &new).await?;
-            new.name = NameRule::Config { build_config };
+            return self.create_named(new, &scratch_build_name(unique)).await;
         }
+        if params.isolated {
+            self.refuse_second_isolated(&new).await?;
+            return self.create_named(new, &isolated_build_name(unique, &params.git_uri, branch)).await;
+        }
+        let build_config = self.ensure_build_config(params, &new).await?;
+        new.name = NameRule::Config { build_config };
         Ok(self.parts.cluster.create_build(new).await?)
     }
 
