@@ -37,6 +37,16 @@ impl Classified for LabelRulesError {
     }
 }
 
+impl Classified for osbs_client::git::GitError {
+    fn kind(&self) -> ErrorKind {
+        osbs_client::git::GitError::kind(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        osbs_client::git::GitError::hint(self)
+    }
+}
+
 impl Classified for DockerfileError {
     fn kind(&self) -> ErrorKind {
         DockerfileError::kind(self)

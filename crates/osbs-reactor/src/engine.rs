@@ -57,7 +57,10 @@ impl Reactor {
     pub async fn run(&self, run: &mut Run) -> RunReport {
         let watcher = DiskWatcher::start(run.services.watched_disk.clone(), run.disk.clone());
         let exit = self.resolve(run, Phase::Exit);
-        let main = self.main_part(run).await;
+        let main = match hold_store(run).await {
+            Ok(()) => self.main_part(run).await,
+            Err(failure) => Err(failure),
+        };
         settle_threads(run).await;
         if let Err(failure) = &main {
             run.cancelled = failure.kind == ErrorKind::Cancelled;
@@ -67,6 +70,7 @@ impl Reactor {
         let exit_failures = self.exit_phase(run, exit).await;
         settle_threads(run).await;
         drop(watcher);
+        run.lease = None;
         let removed = remove_source(run).await;
         let outcome = combine(main, exit_failures).and(removed);
         report(run, &outcome);
@@ -294,6 +298,14 @@ async fn settle_threads(run: &Run) {
 
 fn stop_here(run: &Run) -> Result<(), Failure> {
     if run.cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+}
+
+/// Keeps garbage collection away from the images of this run.
+async fn hold_store(run: &mut Run) -> Result<(), Failure> {
+    let (store, owner) = (run.services.store.clone(), run.build.name.to_string());
+    let lease = run.blocking(move |_| store.lease(&owner)).await.map_err(PluginError::into_failure)?;
+    run.lease = Some(lease);
+    Ok(())
 }
 
 async fn fetch_source(run: &mut Run) -> Result<(), Failure> {

@@ -318,6 +318,11 @@ impl Logger {
         Meter { log: self.clone(), what: what.into(), last: Mutex::new(None) }
     }
 
+    /// Returns when everything told so far is where it belongs.
+    pub fn flush(&self) {
+        self.sink.flush();
+    }
+
     /// Any other event, with the time of now.
     pub fn event(&self, kind: EventKind) {
         self.sink.emit(&Event { time: self.clock.now(), kind });

@@ -8,7 +8,8 @@ mod substitute;
 
 use crate::build_json::BuildJson;
 use crate::plugin::Classified;
-use osbs_types::ErrorKind;
+use osbs_config::UserParams;
+use osbs_types::{ErrorKind, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
@@ -37,8 +38,8 @@ pub struct InputOptions {
 pub struct Input {
     /// The instruction.
     pub build_json: BuildJson,
-    /// `USER_PARAMS`, null without.
-    pub user_params: Value,
+    /// `USER_PARAMS`.
+    pub user_params: Option<UserParams>,
     /// `REACTOR_CONFIG`.
     pub reactor_config: Option<String>,
     /// For the log.
@@ -89,29 +90,43 @@ pub enum InputError {
         /// Why not.
         problem: &'static str,
     },
+    /// A site's customisation of the lists cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Customization {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// `osv3` without any plugin lists.
     #[error("no plugin configuration: neither USER_PARAMS with REACTOR_CONFIG nor ATOMIC_REACTOR_PLUGINS is set")]
     NoPlugins,
     /// An arrangement that is not rendered from user parameters.
     #[error("arrangement_version {0} is not rendered from user parameters")]
-    Arrangement(i64),
-    /// The arrangement could not be rendered.
-    #[error("the plugin lists cannot be made from the user parameters: {reason}")]
-    Render {
-        /// Why.
-        reason: String,
-        /// Whose fault.
-        kind: ErrorKind,
-    },
+    Arrangement(u32),
+    /// User parameters, configuration or template cannot be used: with places, as their readers tell it.
+    #[error("the plugin lists cannot be made from the user parameters")]
+    Render(#[source] Failure),
 }
 
 impl InputError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::File { .. } => ErrorKind::Resource,
-            Self::Render { kind, .. } => *kind,
+            Self::File { .. } | Self::Customization { .. } => ErrorKind::Resource,
+            Self::Render(failure) => failure.kind,
             _ => ErrorKind::User,
+        }
+    }
+}
+
+impl InputError {
+    /// As shown on one screen.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::Render(failure) => failure,
+            other => Failure::new(other.kind(), &other),
         }
     }
 }
@@ -169,12 +184,7 @@ fn from_text(text: &str, options: &InputOptions) -> Result<Input, InputError> {
     let mut notes = substitute::apply(&mut document, &options.substitutions)?;
     let build_json: BuildJson = serde_json::from_value(Value::Object(document)).map_err(json)?;
     notes.extend(build_json.unknown.keys().map(|key| format!("unknown key {key:?} in the build JSON")));
-    Ok(Input {
-        build_json,
-        user_params: Value::Null,
-        reactor_config: options.env.get("REACTOR_CONFIG").cloned(),
-        notes,
-    })
+    Ok(Input { build_json, user_params: None, reactor_config: options.env.get("REACTOR_CONFIG").cloned(), notes })
 }
 
 #[cfg(test)]

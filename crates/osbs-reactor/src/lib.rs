@@ -5,11 +5,13 @@
 
 pub mod build_json;
 mod classified;
+mod client_workers;
 pub mod disk;
 mod engine;
 pub mod events;
 pub mod imaging;
 pub mod input;
+mod inside_build;
 mod kickstart;
 mod plugin;
 pub mod plugins;
@@ -21,7 +23,9 @@ mod source;
 pub mod testing;
 mod workers;
 
+pub use client_workers::ClientWorkers;
 pub use engine::{Reactor, RunReport};
+pub use inside_build::inside_build;
 pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
@@ -31,5 +35,5 @@ pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,
 };
 pub use services::Services;
-pub use source::{GitPolicy, SourceTree};
+pub use source::SourceTree;
 pub use workers::{WorkerCluster, WorkerClusters, WorkerRequest};

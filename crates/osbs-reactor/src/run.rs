@@ -79,6 +79,7 @@ pub struct Run {
     pub(crate) cancel: CancellationToken,
     pub(crate) work: TaskTracker,
     pub(crate) logger: Logger,
+    pub(crate) lease: Option<osbs_image::Lease>,
 }
 
 impl Run {
@@ -117,6 +118,7 @@ impl Run {
             cancel,
             work: TaskTracker::new(),
             logger,
+            lease: None,
         }
     }
 

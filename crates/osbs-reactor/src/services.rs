@@ -4,8 +4,8 @@
 //! environment or the home folder.
 
 use crate::events::{Clock, EventSink};
-use crate::source::GitPolicy;
 use crate::workers::WorkerClusters;
+use osbs_client::git::Git;
 use osbs_cluster::Cluster;
 use osbs_http::Transport;
 use osbs_image::Store;
@@ -33,8 +33,8 @@ pub struct Services {
     pub transport: Transport,
     /// `PATH` for programs a run starts; they get nothing else of the caller's environment.
     pub program_path: String,
-    /// How patiently git is asked.
-    pub git: GitPolicy,
+    /// How git is run.
+    pub git: Git,
     /// The file system that the disk watcher samples, `/` in OSBS.
     pub watched_disk: PathBuf,
 }

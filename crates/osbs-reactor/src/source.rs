@@ -4,12 +4,10 @@
 //! The only place that fetches a source, and it removes what it made. Everything in the source is hostile: files are
 //! found through `osbs_sandbox::rooted`, so that no link leads outside.
 
-mod git;
-
 use crate::build_json::SourceSpec;
 use crate::plugin::PluginError;
 use crate::run::{Parents, Run};
-pub use git::GitPolicy;
+use osbs_client::git::CheckoutRequest;
 use osbs_dockerfile::{Dockerfile, is_custom_base_image};
 use osbs_sandbox::rooted::{NodeKind, Root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +43,7 @@ impl SourceTree {
             .map_err(|error| work_folder(&services.work_root, &error))?;
         let root = workdir.path().join("source");
         let commit_id = match spec.provider.to_ascii_lowercase().as_str() {
-            "git" => Some(git::clone(run, &spec, &root).await?),
+            "git" => Some(clone(run, &spec, &root).await?),
             "path" => {
                 link_path(&spec.uri, &root)?;
                 None
@@ -181,6 +179,20 @@ impl SourceTree {
     pub fn remove(self) -> io::Result<()> {
         std::fs::remove_dir_all(&self.workdir)
     }
+}
+
+/// Checks the ref out; gives its commit id.
+async fn clone(run: &Run, spec: &SourceSpec, root: &Path) -> Result<String, PluginError> {
+    let params = &spec.provider_params;
+    let request = CheckoutRequest {
+        uri: spec.uri.clone(),
+        branch: params.git_branch.clone(),
+        git_ref: params.git_commit.clone().unwrap_or_else(|| "master".to_owned()),
+        depth: params.git_commit_depth.filter(|_| params.git_branch.is_some()),
+    };
+    let checkout = run.services.git.checkout(&request, root, run.cancel()).await?;
+    run.log().info(format!("checked out {} of {}: commit {}", request.git_ref, request.uri, checkout.commit));
+    Ok(checkout.commit)
 }
 
 fn work_folder(path: &Path, error: &io::Error) -> PluginError {

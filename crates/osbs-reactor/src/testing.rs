@@ -5,8 +5,9 @@
 use crate::build_json::{BuildJson, PluginEntry, PluginLists, ProviderParams, SourceSpec};
 use crate::events::{MemorySink, SystemClock};
 use crate::plugin::{Done, Plugin, PluginArgs, PluginResult};
-use crate::{GitPolicy, Run, Services, SourceTree, WorkerCluster, WorkerClusters, WorkerRequest};
+use crate::{Run, Services, SourceTree, WorkerCluster, WorkerClusters, WorkerRequest};
 use async_trait::async_trait;
+use osbs_client::git::Git;
 use osbs_cluster::{Build, Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
 use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
@@ -15,7 +16,6 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// A run and what it works on.
@@ -90,7 +90,7 @@ pub async fn run_without_source(plugins: PluginLists) -> TestRun {
         workers: Arc::new(MemoryWorkers::default()),
         transport: Transport::new(TransportConfig::default()),
         program_path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
-        git: GitPolicy { retries: 1, delay: Duration::from_millis(1), deepen: 2 },
+        git: Git { retry_after: Vec::new(), ..Git::new("/usr/local/bin:/usr/bin:/bin") },
         watched_disk: folder.path().to_owned(),
     };
     let cancel = CancellationToken::new();

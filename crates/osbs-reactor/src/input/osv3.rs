@@ -2,8 +2,14 @@
 
 use super::{Input, InputError, variable};
 use crate::build_json::{BuildJson, PluginLists, ProviderParams, SourceSpec};
+use osbs_arrangement::{
+    ArrangementError, Customization, LATEST, prune_by_environment, render_user_params, template_from_dir,
+};
+use osbs_config::{ReactorConfig, UserParams};
+use osbs_types::BuildType;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Reads the variables and makes the build JSON.
 pub(super) fn read(env: &BTreeMap<String, String>) -> Result<Input, InputError> {
@@ -11,17 +17,22 @@ pub(super) fn read(env: &BTreeMap<String, String>) -> Result<Input, InputError> 
     let source_uri = variable(env, "SOURCE_URI")?;
     let image = variable(env, "OUTPUT_IMAGE")?;
     let reactor_config = env.get("REACTOR_CONFIG").cloned();
-    let user_params: Value = env.get("USER_PARAMS").map_or(Ok(Value::Null), |text| parse("USER_PARAMS", text))?;
+    let user_params = match env.get("USER_PARAMS") {
+        Some(text) => {
+            Some(UserParams::parse(text, "USER_PARAMS").map_err(|error| InputError::Render(error.to_failure()))?)
+        }
+        None => None,
+    };
     let mut notes = Vec::new();
-    let plugins = match (user_params.is_null(), &reactor_config) {
-        (false, Some(config)) => render(&user_params, config, &mut notes)?,
+    let plugins = match (&user_params, &reactor_config) {
+        (Some(params), Some(config)) => render(params, config, &mut notes)?,
         _ => match env.get("ATOMIC_REACTOR_PLUGINS") {
             Some(text) => parse("ATOMIC_REACTOR_PLUGINS", text)?,
             None => return Err(InputError::NoPlugins),
         },
     };
-    let text = |name: &str| user_params.get(name).and_then(Value::as_str).map(str::to_owned);
-    let depth = user_params.get("git_commit_depth").and_then(Value::as_u64);
+    let params = user_params.as_ref();
+    let depth = params.and_then(|params| params.git_commit_depth);
     let build_json = BuildJson {
         source: SourceSpec {
             provider: "git".to_owned(),
@@ -29,7 +40,7 @@ pub(super) fn read(env: &BTreeMap<String, String>) -> Result<Input, InputError> 
             dockerfile_path: None,
             provider_params: ProviderParams {
                 git_commit: env.get("SOURCE_REF").filter(|text| !text.is_empty()).cloned(),
-                git_branch: text("git_branch"),
+                git_branch: params.and_then(|params| params.git_branch.clone()),
                 git_commit_depth: depth.and_then(|depth| u32::try_from(depth).ok()),
             },
         },
@@ -47,6 +58,39 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, In
 }
 
 /// Arrangement 6: lists from the template and the user parameters, pruned by the site's configuration.
-fn render(_user_params: &Value, _config: &str, _notes: &mut Vec<String>) -> Result<PluginLists, InputError> {
-    Err(InputError::NoPlugins)
+fn render(params: &UserParams, config: &str, notes: &mut Vec<String>) -> Result<PluginLists, InputError> {
+    let version = params.arrangement_version.unwrap_or(LATEST);
+    if version < LATEST {
+        return Err(InputError::Arrangement(version));
+    }
+    let build_type = params.build_type.unwrap_or(BuildType::Orchestrator);
+    let failed = |error: ArrangementError| InputError::Render(error.to_failure());
+    let folder = params.build_json_dir.as_deref().map(Path::new);
+    let template = template_from_dir(build_type, version, folder).map_err(failed)?;
+    let customization = customization(params, build_type, folder)?;
+    let (mut lists, mut removed) = render_user_params(template, params, customization.as_ref()).map_err(failed)?;
+    let config =
+        ReactorConfig::parse(config, "REACTOR_CONFIG").map_err(|error| InputError::Render(error.to_failure()))?;
+    removed.extend(prune_by_environment(&mut lists, &config.value, params));
+    let told = removed.iter().map(|gone| format!("{} plugin {} taken out: {}", gone.phase, gone.plugin, gone.reason));
+    notes.extend(told);
+    parse("the rendered plugin lists", &lists.to_json().to_string())
+}
+
+/// The site's own changes of the lists, from its `build_json_dir`.
+fn customization(
+    params: &UserParams,
+    build_type: BuildType,
+    folder: Option<&Path>,
+) -> Result<Option<Customization>, InputError> {
+    let Some(folder) = folder else { return Ok(None) };
+    let name = params.customize_conf.clone().unwrap_or_else(|| Customization::file_name(build_type));
+    let path = folder.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Customization::parse(&text, &path.display().to_string())
+            .map(Some)
+            .map_err(|error| InputError::Render(error.to_failure())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(InputError::Customization { path, source }),
+    }
 }

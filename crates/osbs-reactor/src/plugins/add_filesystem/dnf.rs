@@ -6,6 +6,7 @@
 use crate::events::Logger;
 use crate::kickstart::Script;
 use crate::plugin::PluginError;
+use osbs_sandbox::rooted::Root;
 use osbs_sandbox::{RunSpec, StreamId, probe_runtime};
 use osbs_types::{ErrorKind, Failure, Platform};
 use std::io::{BufRead, BufReader, Read};
@@ -64,11 +65,12 @@ impl Install {
         for script in &self.scripts {
             self.script(&root, script, cancel)?;
         }
+        let inside = Root::open(&root).map_err(|error| resource("open", &root, &error.source))?;
         for leftover in
             ["var/cache/dnf", "var/log/dnf.log", "var/log/dnf.librepo.log", "var/log/dnf.rpm.log", "var/log/hawkey.log"]
         {
-            let path = root.join(leftover);
-            let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            // By links that a package may have put there, too, it stays inside the root.
+            let _ = inside.remove_tree(Path::new(leftover));
         }
         Ok(root)
     }
@@ -81,8 +83,7 @@ impl Install {
         arguments.push(format!("--installroot={}", root.display()));
         arguments.push(format!("--releasever={}", self.release));
         arguments.push(format!("--forcearch={}", self.platform));
-        arguments.push(format!("--setopt=cachedir={}", self.folder.join("cache").display()));
-        arguments.push(format!("--setopt=logdir={}", self.folder.join("log").display()));
+        // No cachedir of our own: dnf would make that path inside the root as well, and leave a file there.
         for (index, (_, url)) in self.repositories.iter().enumerate() {
             let id = format!("osbs-{index}");
             arguments.push(format!("--repofrompath={id},{url}"));
