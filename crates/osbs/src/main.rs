@@ -1,2 +1,62 @@
-//! Starts the command line; everything else is in the library crates.
-fn main() {}
+//! The command line of OSBS: the only place that meets terminal, environment and home folder.
+//!
+//! Start reading at `args.rs` (what a user types), then the command in `commands/` (one file each).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the terminal's")]
+
+mod args;
+mod commands;
+mod failure_screen;
+mod follow;
+mod record;
+mod session;
+mod site;
+mod summary;
+mod terminal;
+
+use args::{Cli, Command, OutputFormat};
+use clap::Parser;
+use osbs_types::{ErrorKind, Failure};
+use session::Session;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = cli.command.output().or(cli.output).unwrap_or(OutputFormat::Text);
+    let session = Session::new(cli.global, output);
+    match run(&session, cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            session.report(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn run(session: &Session, command: Command) -> Result<u8, Failure> {
+    // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
+    match command {
+        Command::RunBuild(args) => return commands::run_build::run(args),
+        Command::Completion(args) => return commands::completion::run(&args),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
+    runtime.block_on(async {
+        match command {
+            Command::Build(args) => commands::build::run(session, args).await,
+            Command::ListBuilds(args) => commands::list_builds::run(session, args).await,
+            Command::GetBuild(args) => commands::get_build::run(session, args).await,
+            Command::WatchBuild(args) => commands::watch_build::run(session, args).await,
+            Command::BuildLogs(args) => commands::build_logs::run(session, args).await,
+            Command::CancelBuild(args) => commands::cancel_build::run(session, args).await,
+            Command::Image(args) => commands::image::run(session, args).await,
+            Command::Config(args) => commands::config::run(session, args).await,
+            Command::Gc(args) => commands::gc::run(session, args).await,
+            Command::InsideBuild(args) => commands::inside_build::run(args).await,
+            Command::RunBuild(_) | Command::Completion(_) => Ok(0),
+        }
+    })
+}

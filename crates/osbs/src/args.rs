@@ -1,0 +1,130 @@
+//! The command line as a user types it. What a command does is in `commands/`.
+
+use crate::commands;
+use crate::terminal::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Builds container images from git repositories, for several platforms, and keeps every log line.
+///
+/// With no configuration at all it works on this machine, in ~/.local/share/osbs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "osbs",
+    version,
+    propagate_version = true,
+    after_help = "First steps:\n  \
+        osbs image build .  --tag localhost:5000/web:1 --output push   just an image of a Dockerfile\n  \
+        osbs build --git-url URL --git-branch main                     a build with records, logs and all platforms\n  \
+        osbs list-builds                                               what was built\n  \
+        osbs build-logs NAME --platform x86_64                         the log of one worker\n\n\
+        Exit codes: 0 well; 1 the request or repository is at fault; 2 the command line; 3 not allowed here;\n\
+        4 another server failed; 5 this machine lacks something; 6 a mistake in osbs; 130 cancelled."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// Form of what is shown; commands that show something take it too
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes, before or after its name.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Configuration file [default: /etc/osbs.conf, where it exists]
+    #[arg(long, value_name = "PATH", global = true, env = "OSBS_CONF")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Section of the configuration file that describes the cluster
+    #[arg(long, short = 'i', value_name = "NAME", global = true, default_value = "default")]
+    pub(crate) instance: String,
+
+    /// Reactor configuration, when the instance names neither secret nor ConfigMap [default: config.yaml beside
+    /// osbs.conf, or in the home folder]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) reactor_config: Option<PathBuf>,
+
+    /// Folder of the local cluster [default: ~/.local/share/osbs]
+    #[arg(long, value_name = "DIR", global = true, env = "OSBS_HOME")]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Namespace [default: as configured, else "default"]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) namespace: Option<String>,
+
+    /// Registry to push to, instead of the configured ones: [http://]HOST[:PORT] (repeatable)
+    #[arg(long, value_name = "URI", global = true)]
+    pub(crate) registry_uri: Vec<String>,
+
+    /// Registry that parent images come from: [http://]HOST[:PORT]
+    #[arg(long, value_name = "URI", global = true)]
+    pub(crate) source_registry_uri: Option<String>,
+
+    /// Colours
+    #[arg(long, value_enum, value_name = "WHEN", global = true, default_value = "auto")]
+    pub(crate) color: ColorChoice,
+
+    /// Show debug lines too
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+
+    /// Show warnings and errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// `--output` of a command that lists or shows.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct OutputArg {
+    /// Form of what is shown
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// The forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs: JSON, indented by two.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(commands::build::BuildArgs),
+    ListBuilds(commands::list_builds::ListBuildsArgs),
+    GetBuild(commands::get_build::GetBuildArgs),
+    WatchBuild(commands::watch_build::WatchBuildArgs),
+    BuildLogs(commands::build_logs::BuildLogsArgs),
+    CancelBuild(commands::cancel_build::CancelBuildArgs),
+    Image(commands::image::ImageArgs),
+    Config(commands::config::ConfigArgs),
+    Gc(commands::gc::GcArgs),
+    Completion(commands::completion::CompletionArgs),
+    #[command(hide = true)]
+    RunBuild(commands::run_build::RunBuildArgs),
+    #[command(hide = true)]
+    InsideBuild(commands::inside_build::InsideBuildArgs),
+}
+
+impl Command {
+    /// The form asked for behind the command's name.
+    pub(crate) fn output(&self) -> Option<OutputFormat> {
+        match self {
+            Self::Build(args) => args.output.output,
+            Self::ListBuilds(args) => args.output.output,
+            Self::GetBuild(args) => args.output.output,
+            Self::WatchBuild(args) => args.output.output,
+            Self::BuildLogs(args) => args.output.output,
+            Self::Config(args) => args.output.output,
+            Self::Gc(args) => args.output.output,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Parents of an image: from registries, from OCI folders.
+
+use osbs_builder::{BuildError, ParentImages};
+use osbs_http::{Transport, TransportConfig};
+use osbs_image::{ImageRef, Store, StoredImage, read_oci_layout};
+use osbs_registry::{Progress, Registry, RegistryConfig};
+use osbs_types::{Architecture, ErrorKind, Failure, PullSpec};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// The registry of names without one, as Docker has it.
+const DEFAULT_REGISTRY: &str = "docker.io";
+
+/// Pulls what a Dockerfile names. Called from a thread of its own, never from a task.
+pub(super) struct Parents {
+    store: Store,
+    replaced: BTreeMap<String, String>,
+    insecure: bool,
+    cancel: CancellationToken,
+    handle: Handle,
+    known: Mutex<BTreeMap<String, StoredImage>>,
+}
+
+/// One transport for all registries of this run.
+fn transport() -> Transport {
+    static SHARED: OnceLock<Transport> = OnceLock::new();
+    SHARED.get_or_init(|| Transport::new(TransportConfig::default())).clone()
+}
+
+/// A registry by host, with the user's own credentials.
+pub(super) fn registry(host: &str, insecure: bool) -> Result<Registry, Failure> {
+    let config = RegistryConfig::new(host, insecure).map_err(|e| Failure::new(ErrorKind::User, &e))?;
+    Ok(Registry::new(transport(), config))
+}
+
+impl Parents {
+    pub(super) fn new(
+        store: Store,
+        replaced: Vec<(String, String)>,
+        insecure: bool,
+        cancel: CancellationToken,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            store,
+            replaced: replaced.into_iter().collect(),
+            insecure,
+            cancel,
+            handle: Handle::current(),
+            known: Mutex::default(),
+        })
+    }
+
+    fn find(&self, name: &str, architecture: &Architecture) -> Result<StoredImage, Failure> {
+        if let Some(path) = name.strip_prefix("oci:") {
+            let (path, reference) = match path.rsplit_once(':') {
+                Some((path, reference)) if !reference.contains('/') => (path, Some(reference)),
+                _ => (path, None),
+            };
+            return read_oci_layout(&self.store, Path::new(path), reference, architecture)
+                .map_err(|e| Failure::new(e.kind(), &e));
+        }
+        let mut spec: PullSpec = name.parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
+        if spec.registry().is_none() {
+            let library = if spec.namespace().is_none() { "library/" } else { "" };
+            spec = format!("{DEFAULT_REGISTRY}/{library}{spec}").parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
+        }
+        let registry = registry(spec.registry().unwrap_or(DEFAULT_REGISTRY), self.insecure)?;
+        let pull = osbs_registry::pull(&registry, &spec, architecture, &self.store, &self.cancel, Progress::none());
+        let pulled = self.handle.block_on(pull).map_err(|e| Failure::new(e.kind(), &e))?;
+        // Kept for the next build; gc takes it when nothing uses it.
+        let image = ImageRef { descriptor: pulled.image.manifest.clone() };
+        self.store.set_ref(&format!("parent/{spec}"), &image, "osbs image build").map_err(|e| Failure::new(e.kind(), &e))?;
+        Ok(pulled.image)
+    }
+}
+
+impl ParentImages for Parents {
+    fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError> {
+        let key = format!("{name} {platform}");
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(image) = known.get(&key) {
+            return Ok(image.clone());
+        }
+        let place = self.replaced.get(name).map_or(name, String::as_str);
+        let image = self.find(place, platform).map_err(|failure| BuildError::parent(name, failure))?;
+        known.insert(key, image.clone());
+        Ok(image)
+    }
+}

@@ -1,0 +1,194 @@
+//! `osbs inside-build`: one run of the pipeline, inside a build. Started by the runner; by hand with `--input path`.
+//!
+//! Puts the outside world together for the reactor: cluster, store, transport, event log, signals.
+
+use crate::site::{Connector, program_path};
+use osbs_client::git::Git;
+use clap::Args;
+use osbs_cluster::{Build, Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
+use osbs_cluster_local::{Home, build_cgroup};
+use osbs_http::{Transport, TransportConfig};
+use osbs_image::Store;
+use osbs_reactor::events::{EventSink, FileSink, SystemClock, TextSink};
+use osbs_reactor::imaging::Imaging;
+use osbs_reactor::input::{Input, InputOptions, read_input};
+use osbs_reactor::{ClientWorkers, Reactor, Run, Services, plugins};
+use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Run the pipeline inside a build (started by osbs itself)
+#[derive(Debug, Args)]
+pub(crate) struct InsideBuildArgs {
+    /// Where the build's instructions come from: path, env, osv3, auto
+    #[arg(long, default_value = "auto")]
+    input: String,
+
+    /// Argument of the input plugin, KEY=VALUE (repeatable)
+    #[arg(long = "input-arg", value_name = "KEY=VALUE", value_parser = pair)]
+    input_arg: Vec<(String, String)>,
+
+    /// Replacement in the instructions, KEY=VALUE (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    substitute: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| "expected KEY=VALUE".to_owned())
+}
+
+/// Runs the pipeline; the exit code tells how it ended.
+pub(crate) async fn run(args: InsideBuildArgs) -> Result<u8, Failure> {
+    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let events = event_sink(env.get("OSBS_EVENTS").map(Path::new))?;
+    match prepare_and_run(args, env, &events).await {
+        Ok(code) => Ok(code),
+        Err(failure) => {
+            events.emit(&Event { time: Timestamp::now(), kind: EventKind::Failure(failure.clone()) });
+            events.flush();
+            Err(failure)
+        }
+    }
+}
+
+fn event_sink(path: Option<&Path>) -> Result<Arc<dyn EventSink>, Failure> {
+    match path {
+        Some(path) => {
+            let sink = FileSink::append(path).map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
+            Ok(Arc::new(sink))
+        }
+        None => Ok(Arc::new(TextSink::new(Box::new(std::io::stderr()), Level::Debug))),
+    }
+}
+
+async fn prepare_and_run(
+    args: InsideBuildArgs,
+    env: BTreeMap<String, String>,
+    events: &Arc<dyn EventSink>,
+) -> Result<u8, Failure> {
+    let cancel = CancellationToken::new();
+    cancel_on_term(cancel.clone())?;
+    let options = InputOptions {
+        name: args.input,
+        args: args.input_arg.into_iter().collect(),
+        substitutions: args.substitute,
+        env: env.clone(),
+    };
+    let input = read_input(&options).map_err(|e| Failure::new(e.kind(), &e).in_step("input"))?;
+    let place = Place::of(&env, &input).await?;
+    let services = services(&place, &env, events)?;
+    let lease = services.store.lease(place.build.name.as_str()).map_err(|e| Failure::new(e.kind(), &e))?;
+    let mut run = Run::new(input.build_json, place.build, services, cancel);
+    run.user_params = input.user_params.unwrap_or_default();
+    run.reactor_config_text = input.reactor_config;
+    for note in input.notes {
+        run.log().info(note);
+    }
+    let report = Reactor::new(plugins::all()).run(&mut run).await;
+    drop(lease);
+    events.flush();
+    Ok(report.outcome.map_or_else(|failure| failure.kind.exit_code(), |()| 0))
+}
+
+/// The first SIGTERM or SIGINT cancels the build; further ones change nothing, so that exit plugins always complete.
+fn cancel_on_term(cancel: CancellationToken) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|e| Failure::new(ErrorKind::Resource, &e));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => cancel.cancel(),
+                _ = int.recv() => cancel.cancel(),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The build, its cluster, its folders.
+struct Place {
+    home: PathBuf,
+    connector: Connector,
+    cluster: Arc<dyn Cluster>,
+    build: Build,
+    work: PathBuf,
+    results: PathBuf,
+    cgroup: Option<String>,
+}
+
+impl Place {
+    async fn of(env: &BTreeMap<String, String>, input: &Input) -> Result<Self, Failure> {
+        let home = env.get("OSBS_HOME").map_or_else(|| std::env::temp_dir().join("osbs-inside-build"), PathBuf::from);
+        let conf_path = env.get("OSBS_CONF").map(PathBuf::from);
+        let connector = Connector::new(&home, conf_path);
+        let Some(text) = env.get("BUILD") else { return Self::alone(home, connector, input).await };
+        let object: Value = serde_json::from_str(text).map_err(|e| Failure::new(ErrorKind::Internal, &e))?;
+        let field = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+        let name: BuildName = field("name").parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
+        let namespace = field("namespace");
+        let failed = |e: osbs_cluster::ClusterError| Failure::new(e.kind(), &e);
+        let cluster = connector.open(&home, &namespace).map_err(failed)?;
+        let build = cluster.get_build(&name).await.map_err(failed)?;
+        let paths = Home::new(&home).build(&namespace, &name);
+        Ok(Self {
+            connector,
+            cluster: Arc::new(cluster),
+            build,
+            work: paths.work(),
+            results: paths.results(),
+            cgroup: Some(format!("{}/run", build_cgroup(&namespace, &name))),
+            home,
+        })
+    }
+
+    /// Without a cluster, for someone who tries a build JSON by hand.
+    async fn alone(
+        home: PathBuf,
+        connector: Connector,
+            input: &Input,
+    ) -> Result<Self, Failure> {
+        let cluster = MemoryCluster::new("default", |_| Script::holds());
+        let name: BuildName = "inside-build".parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
+        let source = GitSource { uri: input.build_json.source.uri.clone(), git_ref: String::new() };
+        let new = NewBuild::new(NameRule::Exact(name), BuildType::Worker, source, input.build_json.image.clone());
+        let build = cluster.create_build(new).await.map_err(|e| Failure::new(e.kind(), &e))?;
+        let (work, results) = (home.join("work"), home.join("results"));
+        Ok(Self { home, connector, cluster: Arc::new(cluster), build, work, results, cgroup: None })
+    }
+}
+
+fn services(
+    place: &Place,
+    env: &BTreeMap<String, String>,
+    events: &Arc<dyn EventSink>,
+) -> Result<Services, Failure> {
+    let store = Store::open(&place.home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
+    let path = env.get("PATH").cloned().unwrap_or_else(|| program_path().to_string_lossy().into_owned());
+    let git = Git::new(&path);
+    let workers = ClientWorkers {
+        connector: Arc::new(place.connector.clone()),
+        namespace: place.build.namespace.clone(),
+        git: git.clone(),
+        scratch_dir: place.work.clone(),
+    };
+    let mut imaging = Imaging::in_folder(&place.work);
+    imaging.results_dir.clone_from(&place.results);
+    imaging.cgroup.clone_from(&place.cgroup);
+    Ok(Services {
+        cluster: Arc::clone(&place.cluster),
+        workers: Arc::new(workers),
+        events: Arc::clone(events),
+        clock: Arc::new(SystemClock),
+        work_root: place.work.clone(),
+        store,
+        imaging,
+        transport: Transport::new(TransportConfig::default()),
+        program_path: path,
+        git,
+        watched_disk: PathBuf::from("/"),
+    })
+}

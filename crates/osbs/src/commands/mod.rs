@@ -1,0 +1,14 @@
+//! One file a command: its arguments, their help, and what it does.
+
+pub(crate) mod build;
+pub(crate) mod build_logs;
+pub(crate) mod cancel_build;
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod gc;
+pub(crate) mod get_build;
+pub(crate) mod image;
+pub(crate) mod inside_build;
+pub(crate) mod list_builds;
+pub(crate) mod run_build;
+pub(crate) mod watch_build;

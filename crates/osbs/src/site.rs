@@ -1,0 +1,217 @@
+//! Where this installation keeps things and how it is configured: home folder, `osbs.conf`, `config.yaml`, cluster.
+//!
+//! The only reader of configuration files and of the environment.
+
+mod connect;
+
+use crate::args::Global;
+pub(crate) use connect::Connector;
+use osbs_client::Osbs;
+use osbs_cluster::Cluster;
+use osbs_config::{ConfigError, InstanceConfig, OsbsConf, Parsed, Problem, ReactorConfig, Settings};
+use osbs_types::{ErrorKind, Failure};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where `osbs.conf` is looked for.
+const SYSTEM_CONF: &str = "/etc/osbs.conf";
+
+/// `PATH` for programs when the environment has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `PATH` for the programs of a build.
+pub(crate) fn program_path() -> OsString {
+    std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// A configured site.
+pub(crate) struct Site {
+    home: PathBuf,
+    settings: Settings,
+    instance: InstanceConfig,
+    conf_path: Option<PathBuf>,
+    reactor_config: ReactorConfigSource,
+    warnings: Vec<Problem>,
+    osbs: Osbs,
+    cluster: Arc<dyn Cluster>,
+}
+
+/// The site's `config.yaml`, unless the instance names a secret or ConfigMap.
+#[derive(Debug, Clone)]
+pub(crate) struct ReactorConfigSource {
+    /// The file; `None`: built in.
+    pub(crate) path: Option<PathBuf>,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl ReactorConfigSource {
+    /// Its name in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "built-in config.yaml".to_owned(), |path| path.display().to_string())
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(ErrorKind::User, &error).with_hint(format!("{} must be a readable text file", path.display()))
+    })
+}
+
+fn home(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(home) = &global.home {
+        return std::path::absolute(home).map_err(|e| Failure::new(ErrorKind::User, &e));
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let user = || std::env::var_os("HOME").filter(|path| !path.is_empty()).map(|home| PathBuf::from(home).join(".local/share"));
+    data.or_else(user).map(|data| data.join("osbs")).ok_or_else(|| {
+        Failure::message(ErrorKind::User, "neither HOME nor OSBS_HOME is set").with_hint("say where to work: --home DIR")
+    })
+}
+
+/// Turns all problems of a configuration file into one failure.
+pub(crate) fn config_failed(error: &ConfigError) -> Failure {
+    error.to_failure()
+}
+
+impl Site {
+    /// Reads the configuration and opens the cluster.
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        let default_home = home(global)?;
+        let conf_path = match &global.config {
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(SYSTEM_CONF)).filter(|path| path.exists()),
+        };
+        let mut warnings = Vec::new();
+        let conf = match &conf_path {
+            Some(path) => {
+                let Parsed { value, warnings: found } =
+                    OsbsConf::parse(&read(path)?, &path.display().to_string()).map_err(|e| config_failed(&e))?;
+                warnings.extend(found);
+                Some(value)
+            }
+            None => None,
+        };
+        let settings = Settings::new(conf, &global.instance, options(global), defaults(conf_path.is_some()));
+        if settings.lacks_instance() && global.instance != "default" {
+            return Err(Failure::message(
+                ErrorKind::User,
+                format!("there is no section [{}] in {}", global.instance, shown(conf_path.as_deref())),
+            ));
+        }
+        let Parsed { value: instance, warnings: found } = settings.resolve().map_err(|e| config_failed(&e))?;
+        warnings.extend(found);
+        let reactor_config = reactor_config(global, conf_path.as_deref(), &default_home)?;
+        let connector = Connector::new(&default_home, conf_path.clone());
+        let home = connector.home_of(&instance)?;
+        let cluster = connector.open(&home, &instance.namespace).map_err(|e| Failure::new(e.kind(), &e))?;
+        let cluster: Arc<dyn Cluster> = Arc::new(cluster);
+        let osbs = connect::client(&home, Arc::clone(&cluster), &settings, &reactor_config)?;
+        Ok(Self { home, settings, instance, conf_path, reactor_config, warnings, osbs, cluster })
+    }
+
+    /// The folder of the local cluster and its image store.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Every key with its origin.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The instance's values.
+    pub(crate) fn instance(&self) -> &InstanceConfig {
+        &self.instance
+    }
+
+    /// The `osbs.conf` in use.
+    pub(crate) fn conf_path(&self) -> Option<&Path> {
+        self.conf_path.as_deref()
+    }
+
+    /// The `config.yaml` in use.
+    pub(crate) fn reactor_config(&self) -> &ReactorConfigSource {
+        &self.reactor_config
+    }
+
+    /// What is odd in the configuration and does no harm.
+    pub(crate) fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The instance's client.
+    pub(crate) fn osbs(&self) -> Result<&Osbs, Failure> {
+        Ok(&self.osbs)
+    }
+
+    /// The instance's cluster.
+    pub(crate) fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(Arc::clone(&self.cluster))
+    }
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string())
+}
+
+/// Options of the command line, by the names of the keys they stand for.
+fn options(global: &Global) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    if let Some(namespace) = &global.namespace {
+        options.insert("namespace".to_owned(), namespace.clone());
+    }
+    if !global.registry_uri.is_empty() {
+        options.insert("registry_uri".to_owned(), global.registry_uri.join(","));
+    }
+    if let Some(uri) = &global.source_registry_uri {
+        options.insert("source_registry_uri".to_owned(), uri.clone());
+    }
+    options
+}
+
+/// Without any configuration file this machine is the user's own: it may orchestrate.
+fn defaults(has_conf: bool) -> BTreeMap<String, String> {
+    if has_conf { BTreeMap::new() } else { BTreeMap::from([("can_orchestrate".to_owned(), "true".to_owned())]) }
+}
+
+/// `--reactor-config`, else `config.yaml` beside `osbs.conf`, else in the home folder, else what this machine can do.
+fn reactor_config(global: &Global, conf: Option<&Path>, home: &Path) -> Result<ReactorConfigSource, Failure> {
+    let beside = conf.and_then(Path::parent).map(|folder| folder.join("config.yaml"));
+    let path = match &global.reactor_config {
+        Some(path) => Some(path.clone()),
+        None => [beside, Some(home.join("config.yaml"))].into_iter().flatten().find(|path| path.exists()),
+    };
+    let text = match &path {
+        Some(path) => read(path)?,
+        None => built_in_reactor_config(global),
+    };
+    let source = ReactorConfigSource { path, text };
+    ReactorConfig::parse(&source.text, &source.name()).map_err(|e| config_failed(&e))?;
+    Ok(source)
+}
+
+/// Every platform whose programs run here, on this machine; registries as given by options.
+fn built_in_reactor_config(global: &Global) -> String {
+    use std::fmt::Write;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let mut text = "version: 1\nclusters:\n".to_owned();
+    for name in ["x86_64", "aarch64", "ppc64le", "s390x"] {
+        let Ok(platform) = name.parse::<osbs_types::Platform>() else { continue };
+        if platform == osbs_types::Platform::native() || osbs_sandbox::can_run(&platform.architecture()).is_ok() {
+            let _ = writeln!(text, "  {name}: [{{name: local, max_concurrent_builds: {cores}}}]");
+        }
+    }
+    if !global.registry_uri.is_empty() {
+        text.push_str("registries:\n");
+        for uri in &global.registry_uri {
+            let _ = writeln!(text, "  - {{url: {}, insecure: true}}", serde_json::json!(uri));
+        }
+    }
+    if let Some(uri) = &global.source_registry_uri {
+        let _ = writeln!(text, "source_registry: {{url: {}, insecure: true}}", serde_json::json!(uri));
+    }
+    text
+}
