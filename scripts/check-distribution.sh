@@ -22,7 +22,7 @@ for arch in "$@"; do
   root=$work/$arch
   mkdir "$root"
   HOME=$work dnf -y --quiet --installroot="$root" --disablerepo='*' --repofrompath="example,file://$distribution/\$basearch" \
-    --setopt=example.gpgcheck=0 --setopt=install_weak_deps=False --setopt=cachedir="$work/cache" --releasever=1 --forcearch="$arch" \
+    --setopt=example.gpgcheck=0 --setopt=install_weak_deps=False --releasever=1 --forcearch="$arch" \
     install bash coreutils rpm hello >"$work/log" 2>&1 || { tail -n 15 "$work/log" >&2; stop "dnf failed for $arch"; }
   inside=(env -i PATH=/usr/bin:/usr/sbin chroot "$root")
   [ "$("${inside[@]}" uname -m)" = "$arch" ] || stop "programs of $arch do not run here; try: osbs config enable-platform $arch"

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -174,10 +175,12 @@ pub fn run(
     removed.and(outcome)
 }
 
-/// Not twice in this process, nor in two processes of one machine.
+/// Not twice at a time on one machine: a build is process 1 of its own pid namespace, as every other build is, so the
+/// namespace belongs to the name.
 fn container_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("osbs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino());
+    format!("osbs-{}-{namespace}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// With the machine's network comes the machine's way to find names.

@@ -155,9 +155,14 @@ fn foreign_programs_run() {
         return;
     }
     needs::root_user();
+    let binfmt = "/proc/sys/fs/binfmt_misc";
+    let was_mounted = !mounts_below(binfmt.as_ref()).unwrap().is_empty();
     for name in ["arm64", "ppc64le", "s390x", "arm"] {
         let architecture = Architecture::new(name);
         register_binfmt(&architecture).unwrap_or_else(|error| panic!("{error}"));
         can_run(&architecture).unwrap_or_else(|error| panic!("{error}"));
+    }
+    if !was_mounted {
+        unmount_below(binfmt.as_ref()).unwrap();
     }
 }
