@@ -260,6 +260,33 @@ fn the_cgroup_of_the_caller() {
     assert!(needs::cgroups(&name).is_empty());
 }
 
+/// The part of [`inside_a_pid_namespace`] that is inside.
+#[test]
+#[ignore = "started by inside_a_pid_namespace"]
+fn child_that_is_process_one() {
+    assert_eq!(std::process::id(), 1);
+    let machine = Machine::new().expect("only started for real");
+    assert_eq!(machine.output(&machine.spec("echo $$; ls -d /proc/[0-9]* | grep -c proc")), ["1", "3"]);
+    let cancel = CancellationToken::new();
+    let outcome = run(&machine.runtime, &machine.spec("echo x; sleep 60"), &mut |_, _| cancel.cancel(), &cancel);
+    assert!(matches!(outcome, Err(RuntimeError::Cancelled)));
+}
+
+/// As every RUN of a build: the one who calls is process 1 of a pid namespace with its own /proc.
+#[test]
+fn inside_a_pid_namespace() {
+    if needs::skip("root, runc and busybox-static") {
+        return;
+    }
+    needs::root_user();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_that_is_process_one", "--ignored"]).stdout(std::process::Stdio::piped());
+    let child = osbs_sandbox::spawn_isolated(command, osbs_sandbox::Isolation::FULL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(needs::cgroups("osbs-1-").iter().all(|group| is_anothers(group)));
+}
+
 /// The part of [`killed_with_its_parent`] that is killed.
 #[test]
 #[ignore = "started by killed_with_its_parent"]
