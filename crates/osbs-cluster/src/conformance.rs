@@ -4,8 +4,8 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use crate::{
-    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, GitSource, NameRule, NewBuild, SecretData, Slots,
-    StoredEvent, TextMap, WaitFor,
+    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, GitSource, NameRule, NewBuild, SecretData,
+    Slots, StoredEvent, TextMap, WaitFor,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use osbs_types::{BuildName, BuildState, BuildType, ErrorKind, EventKind, Nvr};

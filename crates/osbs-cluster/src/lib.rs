@@ -13,8 +13,8 @@ mod release;
 mod secret_data;
 
 pub use build::{
-    Build, BuildConfig, BuildFilter, BuildPatch, GitSource, Limits, NameRule, NewBuild, Reservation, SecretMount, Slots,
-    StoredEvent, TextMap, WaitFor,
+    Build, BuildConfig, BuildFilter, BuildPatch, GitSource, Limits, NameRule, NewBuild, Reservation, SecretMount,
+    Slots, StoredEvent, TextMap, WaitFor,
 };
 pub use cluster::{Cluster, EventStream};
 pub use error::{Cause, ClusterError};

@@ -162,8 +162,8 @@ impl State {
     fn may_run(&self, index: usize) -> bool {
         let (build, _) = &self.builds[index];
         let earlier = self.builds[..index].iter().filter(|(b, _)| !b.is_finished());
-        let in_turn = build.build_config.is_none()
-            || !earlier.clone().any(|(other, _)| other.build_config == build.build_config);
+        let in_turn =
+            build.build_config.is_none() || !earlier.clone().any(|(other, _)| other.build_config == build.build_config);
         let slot_free = build.slots.as_ref().is_none_or(|slots| {
             let group = |b: &Build| b.slots.as_ref().is_some_and(|s| s.group == slots.group);
             let running = self.builds.iter().filter(|(b, _)| b.state == BuildState::Running && group(b)).count();
@@ -318,8 +318,7 @@ impl Cluster for MemoryCluster {
     }
 
     async fn active_builds(&self, group: Option<&str>) -> Result<usize, ClusterError> {
-        let in_group =
-            |b: &Build| group.is_none_or(|group| b.slots.as_ref().is_some_and(|slots| slots.group == group));
+        let in_group = |b: &Build| group.is_none_or(|group| b.slots.as_ref().is_some_and(|slots| slots.group == group));
         Ok(self.lock().builds.iter().filter(|(build, _)| !build.is_finished() && in_group(build)).count())
     }
 

@@ -106,6 +106,9 @@ mod tests {
         assert_eq!(existing, before);
         merge_build_config(&mut existing, &config(&[("git-branch", "f40"), ("koji-task-id", "2"), ("empty", "x")]))
             .expect("no contradiction");
-        assert_eq!(existing, BuildConfig { last_version: 3, ..config(&[("git-branch", "f40"), ("koji-task-id", "2"), ("empty", "x")]) });
+        assert_eq!(
+            existing,
+            BuildConfig { last_version: 3, ..config(&[("git-branch", "f40"), ("koji-task-id", "2"), ("empty", "x")]) }
+        );
     }
 }
