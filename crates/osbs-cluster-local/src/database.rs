@@ -222,9 +222,8 @@ fn names(
 /// A column's text as a checked value.
 pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
     let text: String = row.get(index)?;
-    text.parse().map_err(|error: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.to_string().into())
-    })
+    text.parse()
+        .map_err(|error: T::Err| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.to_string().into()))
 }
 
 /// A column's JSON.

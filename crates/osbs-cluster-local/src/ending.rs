@@ -8,6 +8,7 @@ use crate::layout::{BuildPaths, Home, ring};
 use crate::lock;
 use crate::process_mark::{ProcessMark, boot_id};
 use osbs_cluster::{Build, ClusterError};
+use osbs_sandbox::rooted::Root;
 use osbs_types::{BuildName, BuildState, ErrorKind, Event, EventKind, Failure, Level, LogLine, Timestamp};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -179,14 +180,15 @@ fn record_end(
     reason: Option<String>,
     failure: Option<Failure>,
 ) -> Result<Build, ClusterError> {
-    let (build, ()) = database.change_build("record the end of the build", &build.namespace, &build.name, |stored| {
-        if advance(&mut stored.build, state, reason) {
-            stored.build.failure = failure;
-            stored.build.finished = Some(Timestamp::now());
-            stored.build.pid = None;
-            stored.runner = None;
-        }
-    })?;
+    let (build, ()) =
+        database.change_build("record the end of the build", &build.namespace, &build.name, |stored| {
+            if advance(&mut stored.build, state, reason) {
+                stored.build.failure = failure;
+                stored.build.finished = Some(Timestamp::now());
+                stored.build.pid = None;
+                stored.runner = None;
+            }
+        })?;
     Ok(build)
 }
 
@@ -201,7 +203,7 @@ fn cancel_children(home: &Home, database: &mut Database, build: &Build) -> Vec<S
         let asked = request_cancel(home, database, &namespace, &child, "its orchestrator build has ended");
         let closed = asked.and_then(|_| recover_one(home, database, &namespace, &child));
         if let Err(error) = closed {
-            trouble.push(format!("cannot cancel worker build {child}: {error}"));
+            trouble.push(with_cause(&format!("cannot cancel worker build {child}"), &error));
         }
     }
     trouble
@@ -230,21 +232,18 @@ pub(crate) fn request_cancel(
 /// Scratch space and cgroups. Mounts vanished with the mount namespace of the build.
 fn remove_leftovers(build: &Build, paths: &BuildPaths) -> Vec<String> {
     let mut trouble = Vec::new();
-    if let Err(error) = remove_tree(&paths.dir, "work") {
-        trouble.push(format!("cannot remove {}: {error}", paths.work().display()));
+    if let Err(error) = Root::open(&paths.dir).and_then(|dir| dir.remove_tree(Path::new("work"))) {
+        trouble.push(with_cause("cannot clear the build's work folder", &error));
     }
     if let Err(error) = osbs_sandbox::remove_cgroups(&build_cgroup(&build.namespace, &build.name)) {
-        trouble.push(format!("cannot remove the build's cgroups: {error}"));
+        trouble.push(with_cause("cannot remove the build's cgroups", &error));
     }
     trouble
 }
 
-/// The tree may hold anything a repository or an image put there.
-fn remove_tree(dir: &Path, name: &str) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir.join(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+fn with_cause(what: &str, error: &dyn std::error::Error) -> String {
+    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    format!("{what}: {error}{cause}")
 }
 
 /// The end of what the build's processes wrote to their standard output and error.

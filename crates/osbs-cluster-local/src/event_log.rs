@@ -57,7 +57,8 @@ impl EventLog {
             self.buffer.push(b'\n');
         }
         for event in events {
-            serde_json::to_writer(&mut self.buffer, event).map_err(|e| storage("write the event log", &self.path)(e.into()))?;
+            serde_json::to_writer(&mut self.buffer, event)
+                .map_err(|e| storage("write the event log", &self.path)(e.into()))?;
             self.buffer.push(b'\n');
         }
         let written = write_counting(&mut self.file, &self.buffer);

@@ -22,7 +22,13 @@ pub struct RunnerCommand {
 
 impl RunnerCommand {
     /// Starts a runner that outlives this process. `lock` is the build's lock: the runner's standard input.
-    pub(crate) fn launch(&self, root: &Path, build: &Build, paths: &BuildPaths, lock: File) -> Result<(), ClusterError> {
+    pub(crate) fn launch(
+        &self,
+        root: &Path,
+        build: &Build,
+        paths: &BuildPaths,
+        lock: File,
+    ) -> Result<(), ClusterError> {
         let console = paths.console();
         let output = OpenOptions::new()
             .create(true)

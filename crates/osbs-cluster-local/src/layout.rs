@@ -101,13 +101,7 @@ impl BuildPaths {
 
 fn open_bell(path: &Path) -> Result<File, ClusterError> {
     // A new length each time would grow it; setting the length it has still tells watchers.
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(storage("open", path))
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(storage("open", path))
 }
 
 /// Wakes whoever watches the file.

@@ -73,18 +73,17 @@ impl LocalCluster {
     fn create(&self, database: &mut Database, new: NewBuild) -> Result<Build, ClusterError> {
         check_request(&new)?;
         let (build, lock) = database.write("record the build", |transaction, place| {
-            let (name, number) = match &new.name {
-                NameRule::Exact(name) => (name.clone(), None),
-                NameRule::Config { build_config } => {
-                    let number = count_up(transaction, place, &self.namespace, build_config)?;
-                    let name = format!("{build_config}-{number}").parse().map_err(|reason| ClusterError::Invalid {
-                        what: "BuildConfig name",
-                        value: build_config.clone(),
-                        reason,
-                    })?;
-                    (name, Some(number))
-                }
-            };
+            let (name, number) =
+                match &new.name {
+                    NameRule::Exact(name) => (name.clone(), None),
+                    NameRule::Config { build_config } => {
+                        let number = count_up(transaction, place, &self.namespace, build_config)?;
+                        let name = format!("{build_config}-{number}").parse().map_err(|reason| {
+                            ClusterError::Invalid { what: "BuildConfig name", value: build_config.clone(), reason }
+                        })?;
+                        (name, Some(number))
+                    }
+                };
             let build = Build::from_new(&self.namespace, name, number, new, Timestamp::now());
             insert(transaction, place, &build)?;
             // Before the commit: nobody sees a build without its folder, or without somebody who holds its lock.

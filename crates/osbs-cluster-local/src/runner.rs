@@ -24,6 +24,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const TERM: i32 = 15;
 const KILL: i32 = 9;
+/// How often the reactor is told to stop. It is pid 1 of its namespace: before it has a handler, a SIGTERM is lost.
+const TELL_AGAIN: Duration = Duration::from_millis(250);
 /// How often a waiting runner makes sure that those before it still live.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -146,7 +148,13 @@ impl Runner {
                 _ = terminate.recv() => Woken::Terminate,
             };
             if matches!(woken, Woken::Terminate) {
-                request_cancel(&self.home, &mut self.database, &self.namespace, &self.name, "its runner was told to stop")?;
+                request_cancel(
+                    &self.home,
+                    &mut self.database,
+                    &self.namespace,
+                    &self.name,
+                    "its runner was told to stop",
+                )?;
             }
         }
     }
@@ -225,7 +233,7 @@ impl Runner {
         let watch = Watch::new(&[&bell]);
         let mut exits = signal(SignalKind::child()).map_err(storage("watch for signals", &self.paths.dir))?;
         let id = ProcessId::of(child.id());
-        let mut asked: Option<Instant> = None;
+        let (mut asked, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut killed = false;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(storage("wait for the build", &self.paths.dir))? {
@@ -233,6 +241,9 @@ impl Runner {
             }
             if asked.is_none() && self.database.build(&self.namespace, &self.name)?.build.cancel_requested {
                 asked = Some(Instant::now());
+            }
+            if asked.is_some() && !killed && told.is_none_or(|told: Instant| told.elapsed() >= TELL_AGAIN) {
+                told = Some(Instant::now());
                 send(&id, TERM);
             }
             let left = asked.map(|since| self.inside.grace.saturating_sub(since.elapsed()));
@@ -240,7 +251,7 @@ impl Runner {
                 killed = true;
                 send(&id, KILL);
             }
-            let at_most = left.filter(|_| !killed).unwrap_or(LOOK_AROUND).min(LOOK_AROUND);
+            let at_most = left.filter(|_| !killed).map_or(LOOK_AROUND, |left| left.min(TELL_AGAIN));
             tokio::select! {
                 () = watch.changed(at_most) => {}
                 _ = exits.recv() => {}

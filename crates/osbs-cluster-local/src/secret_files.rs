@@ -40,7 +40,9 @@ pub(crate) fn put(home: &Home, namespace: &str, name: &str, data: &SecretData) -
     let place = all.join(name);
     let old = tempfile::Builder::new().prefix(".old-").tempdir_in(&all).map_err(storage("make a folder", &all))?;
     match std::fs::rename(&place, old.path().join("secret")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(storage("replace a secret", &place)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(storage("replace a secret", &place)(error));
+        }
         _ => {}
     }
     let fresh = fresh.keep();

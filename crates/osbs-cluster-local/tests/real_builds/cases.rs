@@ -4,8 +4,8 @@ use crate::Case;
 use crate::site::{Site, block_on, exact, kill, runner, script};
 use osbs_cluster::conformance::{self, Behaviour};
 use osbs_cluster::{BuildConfig, BuildFilter, Cluster, ClusterError, GitSource, NameRule, Slots};
-use osbs_cluster_local::{LocalCluster, RunnerCommand, recover};
-use osbs_types::{BuildName, BuildState, ErrorKind, EventKind};
+use osbs_cluster_local::{EventLog, EventReader, LocalCluster, RunnerCommand, recover};
+use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Level, LogLine};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub const ALL: &[Case] = &[
     ("killed_both", killed_both),
     ("the_next_in_line_goes_on", the_next_in_line_goes_on),
     ("cancelled_with_grace", cancelled_with_grace),
+    ("cancelled_at_any_moment", cancelled_at_any_moment),
     ("cancelled_and_deaf", cancelled_and_deaf),
     ("terminated_runner", terminated_runner),
     ("restarted_machine", restarted_machine),
@@ -31,6 +32,8 @@ pub const ALL: &[Case] = &[
     ("no_runner", no_runner),
     ("many_at_once", many_at_once),
     ("a_flood_of_lines", a_flood_of_lines),
+    ("hostile_leftovers", hostile_leftovers),
+    ("full_disk", full_disk),
 ];
 
 fn config(name: &str) -> BuildConfig {
@@ -88,7 +91,10 @@ fn starts_quickly_and_waits_idly() {
         for times in [&mut asked, &mut whole, &mut turns] {
             times.sort_unstable();
         }
-        println!("  median of 10: create_build {:?}, until Running {:?}, until seen finished {:?}", asked[5], turns[5], whole[5]);
+        println!(
+            "  median of 10: create_build {:?}, until Running {:?}, until seen finished {:?}",
+            asked[5], turns[5], whole[5]
+        );
         assert!(turns[5] < Duration::from_millis(100), "until Running: {turns:?}");
 
         site.cluster.ensure_build_config(config("web")).await.unwrap();
@@ -153,7 +159,11 @@ fn eight_builds_two_slots() {
             assert_eq!(build.state, BuildState::Complete);
             started.push(build.started.unwrap());
         }
-        assert!(started.is_sorted(), "somebody overtook: {started:?}");
+        // Two slots may become free at once and the two next in line start in either order; nobody passes two.
+        for (index, mine) in started.iter().enumerate() {
+            let passed = started[..index].iter().filter(|other| *other > mine).count();
+            assert!(passed <= 1, "build {index} overtook: {started:?}");
+        }
     });
     assert_eq!(trace(&site), (2, 16));
     site.assert_nothing_left();
@@ -226,7 +236,11 @@ fn harmed(times: u32, harm: fn(i32, i32), expect: &str) {
 
 fn killed_inside() {
     // Before the reactor's id is recorded it is the runner's: that one is left alone here.
-    harmed(10, |runner, inside| if inside != runner { kill(inside) } else { kill_children(runner) }, "killed by signal 9");
+    harmed(
+        10,
+        |runner, inside| if inside != runner { kill(inside) } else { kill_children(runner) },
+        "killed by signal 9",
+    );
 }
 
 fn kill_children(runner: i32) {
@@ -285,6 +299,25 @@ fn cancelled_with_grace() {
         assert!(start.elapsed() < Duration::from_secs(2));
         assert_eq!((build.state, build.reason.as_deref()), (BuildState::Cancelled, Some("cancelled on request")));
         assert_eq!(site.lines(&name).await, ["holding", "exit plugins ran"]);
+    });
+    site.assert_nothing_left();
+}
+
+fn cancelled_at_any_moment() {
+    let site = Site::new();
+    block_on(async {
+        let mut slowest = Duration::ZERO;
+        for index in 0..20 {
+            let name = site.create(script(&format!("c{index}"), BUSY)).await;
+            tokio::time::sleep(Duration::from_millis(index * 3)).await;
+            let start = Instant::now();
+            site.cluster.cancel_build(&name).await.unwrap();
+            let build = site.finished(&name).await;
+            slowest = slowest.max(start.elapsed());
+            assert_eq!(build.state, BuildState::Cancelled);
+        }
+        println!("  20 cancelled at 0 to 57 ms after they were asked for, the slowest within {slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     });
     site.assert_nothing_left();
 }
@@ -431,7 +464,10 @@ fn last_words() {
         let build = site.finished(&name).await;
         assert_eq!(build.state, BuildState::Failed);
         let failure = build.failure.unwrap();
-        assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Internal, "the build ended with exit code 101"));
+        assert_eq!(
+            (failure.kind, failure.message.as_str()),
+            (ErrorKind::Internal, "the build ended with exit code 101")
+        );
         assert_eq!(site.lines(&name).await, ["thread main panicked", "\u{fffd}oops"]);
     });
 }
@@ -463,7 +499,10 @@ fn no_runner() {
         assert!(matches!(error, ClusterError::Launch { .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Resource);
         let build = site.cluster.get_build(&"a".parse().unwrap()).await.unwrap();
-        assert_eq!((build.state, build.reason.as_deref()), (BuildState::Error, Some("the build's runner did not start")));
+        assert_eq!(
+            (build.state, build.reason.as_deref()),
+            (BuildState::Error, Some("the build's runner did not start"))
+        );
 
         let mut long = exact("b", Behaviour::Complete);
         long.env.insert("REACTOR_CONFIG".into(), "x".repeat(200_000));
@@ -493,6 +532,65 @@ fn many_at_once() {
         assert_eq!(site.cluster.list_builds(&BuildFilter::default()).await.unwrap().len(), 32);
     });
     site.assert_nothing_left();
+}
+
+/// A deep tree, odd names, links to the outside, another's cgroup: what a build may leave.
+fn hostile_leftovers() {
+    let site = Site::new();
+    let precious = tempfile::tempdir().unwrap();
+    std::fs::write(precious.path().join("file"), "x").unwrap();
+    block_on(async {
+        let text = format!(
+            "ln -s {} link; mkdir -m 000 locked; perl -e 'for (1..3000) {{ mkdir q(d); chdir q(d) or die }}' && exit 1",
+            precious.path().display()
+        );
+        let name = site.create(script("a", &text)).await;
+        let build = site.finished(&name).await;
+        assert_eq!(build.state, BuildState::Failed);
+        let lines = site.lines(&name).await;
+        assert!(lines.is_empty(), "{lines:?}");
+    });
+    site.assert_nothing_left();
+    assert!(precious.path().join("file").exists());
+}
+
+/// The disk is full while the build writes its log; later it has room again.
+fn full_disk() {
+    let mount = tempfile::tempdir().unwrap();
+    let status =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "none"]).arg(mount.path()).status();
+    assert!(status.unwrap().success());
+    let path = mount.path().join("events.jsonl");
+    let mut log = EventLog::open(&path).unwrap();
+    let line = |n: usize| EventKind::Log(LogLine::new("x", Level::Info, format!("{n} {}", "y".repeat(100_000))));
+    let mut written = 0;
+    let error = loop {
+        match log.append(line(written)) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Resource);
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("No space left"), "{error:?}");
+    let status = std::process::Command::new("mount").args(["-o", "remount,size=16m"]).arg(mount.path()).status();
+    assert!(status.unwrap().success());
+    log.append(line(written)).unwrap();
+    let mut other = EventLog::open(&path).unwrap();
+    other.append(EventKind::State { state: BuildState::Complete, reason: None }).unwrap();
+    let mut reader = EventReader::new(&path, 0);
+    let mut events = Vec::new();
+    loop {
+        let batch = reader.next_batch().unwrap();
+        if batch.is_empty() {
+            break;
+        }
+        events.extend(batch.into_iter().map(|stored| stored.event.kind));
+    }
+    let is_whole = |kind: &&EventKind| matches!(kind, EventKind::Log(line) if line.logger == "x");
+    assert_eq!(events.iter().filter(is_whole).count(), written + 1);
+    assert!(matches!(events.last(), Some(EventKind::State { .. })));
+    drop((log, other, reader));
+    assert!(std::process::Command::new("umount").arg(mount.path()).status().unwrap().success());
 }
 
 fn a_flood_of_lines() {

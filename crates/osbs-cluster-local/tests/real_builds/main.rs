@@ -55,7 +55,11 @@ fn run_cases(filter: &str) -> ExitCode {
     for (name, case) in cases::ALL.iter().filter(|(name, _)| name.contains(filter)) {
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(case));
-        println!("test {name} ... {} ({} ms)", if result.is_ok() { "ok" } else { "FAILED" }, start.elapsed().as_millis());
+        println!(
+            "test {name} ... {} ({} ms)",
+            if result.is_ok() { "ok" } else { "FAILED" },
+            start.elapsed().as_millis()
+        );
         if result.is_err() {
             failed.push(*name);
         }

@@ -1,18 +1,16 @@
 //! A home folder of a test's own, and ways to look at what a build left on the machine.
 
+use futures_util::TryStreamExt;
 use osbs_cluster::conformance::{Behaviour, request};
 use osbs_cluster::{Build, Cluster, NameRule, NewBuild, StoredEvent, WaitFor};
 use osbs_cluster_local::{LocalCluster, RunnerCommand};
 use osbs_types::{BuildName, BuildState, EventKind};
-use futures_util::TryStreamExt;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub struct Site {
     pub folder: tempfile::TempDir,
     pub cluster: LocalCluster,
-    mounts: BTreeSet<String>,
 }
 
 pub fn runner() -> RunnerCommand {
@@ -23,16 +21,12 @@ pub fn runner() -> RunnerCommand {
     }
 }
 
-fn mounts() -> BTreeSet<String> {
-    std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().map(str::to_owned).collect()
-}
-
 impl Site {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("stub.sh"), include_str!("stub.sh")).unwrap();
         let cluster = LocalCluster::open(folder.path(), "osbs", runner()).unwrap();
-        Self { folder, cluster, mounts: mounts() }
+        Self { folder, cluster }
     }
 
     pub fn home(&self) -> &Path {
@@ -119,8 +113,9 @@ impl Site {
             assert!(start.elapsed() < Duration::from_secs(3), "processes left: {:?}", self.processes());
             std::thread::sleep(Duration::from_millis(5));
         }
-        let new: Vec<_> = mounts().difference(&self.mounts).cloned().collect();
-        assert!(new.is_empty(), "mounts left: {new:?}");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let ours: Vec<_> = mounts.lines().filter(|line| line.contains(&*self.home().to_string_lossy())).collect();
+        assert!(ours.is_empty(), "mounts left: {ours:?}");
         let builds = self.home().join("builds/osbs");
         for build in std::fs::read_dir(&builds).into_iter().flatten().flatten() {
             assert!(!build.path().join("work").exists(), "{} has its work folder still", build.path().display());
