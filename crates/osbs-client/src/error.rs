@@ -199,7 +199,10 @@ impl ClientError {
             Self::Config(error) => error.to_failure(),
             Self::Dockerfile(error) => error.to_failure(),
             Self::Arrangement(error) => error.to_failure(),
-            Self::NoDockerfile { .. } | Self::MissingLabels { .. } | Self::BadLabel { .. } | Self::ReleaseWithAutorebuild => {
+            Self::NoDockerfile { .. }
+            | Self::MissingLabels { .. }
+            | Self::BadLabel { .. }
+            | Self::ReleaseWithAutorebuild => {
                 let at = Position { file: "Dockerfile".to_owned(), line: 1, column: None };
                 let failure = Failure::new(self.kind(), self);
                 if matches!(self, Self::NoDockerfile { .. }) { failure } else { failure.at(at) }

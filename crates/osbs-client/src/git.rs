@@ -80,7 +80,8 @@ impl Git {
         cancel: &CancellationToken,
     ) -> Result<Checkout, GitError> {
         check(request)?;
-        self.run(into, &["init", "--quiet", "--template=", "--initial-branch=osbs", "--", "."], request, cancel).await?;
+        self.run(into, &["init", "--quiet", "--template=", "--initial-branch=osbs", "--", "."], request, cancel)
+            .await?;
         let mut waits = self.retry_after.iter();
         loop {
             match self.fetch(request, into, cancel).await {
@@ -91,7 +92,8 @@ impl Git {
                 },
             }
         }
-        self.run(into, &["checkout", "--quiet", "--force", "--detach", "refs/osbs/wanted", "--"], request, cancel).await?;
+        self.run(into, &["checkout", "--quiet", "--force", "--detach", "refs/osbs/wanted", "--"], request, cancel)
+            .await?;
         let commit = self.run(into, &["rev-parse", "--verify", "HEAD^{commit}"], request, cancel).await?;
         Ok(Checkout { root: into.to_owned(), commit })
     }
@@ -160,10 +162,9 @@ impl Git {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let child = command.spawn().map_err(|source| GitError::NotRun {
-            program: self.program.display().to_string(),
-            source,
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|source| GitError::NotRun { program: self.program.display().to_string(), source })?;
         let output = tokio::select! {
             output = child.wait_with_output() => output,
             () = cancel.cancelled() => return Err(GitError::Cancelled { uri: request.uri.clone() }),

@@ -74,7 +74,10 @@ impl Osbs {
             return Err(ClientError::Invalid {
                 parameter: "arrangement_version".to_owned(),
                 value: version.to_string(),
-                expected: format!("1 to {LATEST} (there is no {})", inner_template_name(BuildType::Orchestrator, version)),
+                expected: format!(
+                    "1 to {LATEST} (there is no {})",
+                    inner_template_name(BuildType::Orchestrator, version)
+                ),
             });
         }
         let required = [
@@ -177,7 +180,11 @@ impl Osbs {
             arrangement_version: Some(version),
             base_image: Some(repository.base_image.clone()),
             build_from,
-            build_json_dir: self.instance.builder_build_json_dir.clone().or_else(|| self.general.build_json_dir.clone()),
+            build_json_dir: self
+                .instance
+                .builder_build_json_dir
+                .clone()
+                .or_else(|| self.general.build_json_dir.clone()),
             build_type: Some(BuildType::Orchestrator),
             component: Some(component),
             compose_ids: request.compose_ids.clone(),
@@ -243,7 +250,8 @@ pub(crate) fn check_image(image: &str, user: &str, component: &str) -> Result<()
     if image.parse::<PullSpec>().is_ok() {
         return Ok(());
     }
-    let expected = "lower-case letters and digits, with single '.', '_' or '-' between, since it is part of an image name";
+    let expected =
+        "lower-case letters and digits, with single '.', '_' or '-' between, since it is part of an image name";
     let is_component = |text: &str| format!("x/{text}:1").parse::<PullSpec>().is_ok() && !text.contains([':', '@']);
     let (parameter, value) = if !is_component(user) {
         ("user", user)

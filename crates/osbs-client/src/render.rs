@@ -128,9 +128,7 @@ impl Osbs {
         let known = self.parts.cluster.list_secrets().await?;
         match wanted.iter().find(|(mount, _)| !known.contains(&mount.secret)) {
             None => Ok(()),
-            Some((mount, by)) => {
-                Err(ClientError::NoSecret { secret: mount.secret.clone(), wanted_by: by.clone() })
-            }
+            Some((mount, by)) => Err(ClientError::NoSecret { secret: mount.secret.clone(), wanted_by: by.clone() }),
         }
     }
 }

@@ -97,9 +97,7 @@ impl Files {
     fn read(&self, name: &str) -> Result<Option<String>, ClientError> {
         let failed = |source: RootedError| ClientError::RepositoryFile { file: name.to_owned(), source };
         match self.0.read_small(Path::new(name), LARGEST) {
-            Ok(bytes) => {
-                String::from_utf8(bytes).map(Some).map_err(|_| ClientError::NotText { file: name.to_owned() })
-            }
+            Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| ClientError::NotText { file: name.to_owned() }),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(failed(error)),
         }
@@ -120,7 +118,11 @@ fn required_labels(labels: &LabelMap) -> Result<RequiredLabels, ClientError> {
         expected: expected.to_owned(),
     };
     if component.is_empty() {
-        return Err(bad("com.redhat.component", component, "a value (variables of the parent image cannot be used here)"));
+        return Err(bad(
+            "com.redhat.component",
+            component,
+            "a value (variables of the parent image cannot be used here)",
+        ));
     }
     if name.split('/').next().is_some_and(|first| first.contains('.')) {
         return Err(bad("name", name, "a name without registry: its first component has no dot"));
@@ -165,7 +167,10 @@ mod tests {
     fn a_good_one() {
         let info = inspect(&[("Dockerfile", GOOD), ("additional-tags", "stable\nbad-tag\n\n")]).unwrap();
         assert_eq!(info.labels.component, "web-container");
-        assert_eq!((info.base_image.as_str(), info.additional_tags.as_slice()), ("fedora:40", &["stable".to_owned()][..]));
+        assert_eq!(
+            (info.base_image.as_str(), info.additional_tags.as_slice()),
+            ("fedora:40", &["stable".to_owned()][..])
+        );
         assert_eq!(info.warnings.len(), 1);
         assert!(!info.tags_from_yaml);
 

@@ -36,8 +36,10 @@ impl Osbs {
         }
         let params = self.worker_params(request)?;
         let image = params.image_tag.clone().unwrap_or_default();
-        let source =
-            GitSource { uri: params.git_uri.clone(), git_ref: params.git_ref.clone().unwrap_or_else(|| "master".into()) };
+        let source = GitSource {
+            uri: params.git_uri.clone(),
+            git_ref: params.git_ref.clone().unwrap_or_else(|| "master".into()),
+        };
         let is_auto = request.parameters.get("is_auto") == Some(&Value::Bool(true));
         let mut new = NewBuild::new(NameRule::Config { build_config: String::new() }, BuildType::Worker, source, image);
         new.labels = self.worker_labels(&params);
@@ -63,8 +65,12 @@ impl Osbs {
     }
 
     fn worker_params(&self, request: &WorkerBuildRequest) -> Result<UserParams, ClientError> {
-        let mut object: Map<String, Value> =
-            request.parameters.iter().filter(|(_, value)| !is_empty(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut object: Map<String, Value> = request
+            .parameters
+            .iter()
+            .filter(|(_, value)| !is_empty(value))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         // The keyword argument and the user parameter have different names.
         if let Some(target) = object.shift_remove("target") {
             object.insert("koji_target".to_owned(), target);
@@ -113,7 +119,8 @@ impl Osbs {
             config.auto_build_node_selector.clone()
         } else if params.scratch {
             let old = &config.low_priority_node_selector;
-            if config.scratch_build_node_selector.is_empty() { old } else { &config.scratch_build_node_selector }.clone()
+            if config.scratch_build_node_selector.is_empty() { old } else { &config.scratch_build_node_selector }
+                .clone()
         } else if params.isolated {
             config.isolated_build_node_selector.clone()
         } else {

@@ -72,7 +72,8 @@ fn user_params(build: &Build) -> Value {
 async fn arrangement_6() {
     let repository = Repository::new(&[("Dockerfile", DOCKERFILE), ("additional-tags", "stable\n")]);
     let site = Site::new("can_orchestrate = true\nmax_concurrent_builds = 3\ncpu_limit = 100m\n");
-    let build = site.create(&BuildRequest { target: Some("f40-candidate".into()), ..request(&repository) }).await.unwrap();
+    let build =
+        site.create(&BuildRequest { target: Some("f40-candidate".into()), ..request(&repository) }).await.unwrap();
     assert_eq!((build.build_type, build.number), (BuildType::Orchestrator, Some(1)));
     let folder = repository.path().file_name().unwrap().to_str().unwrap().to_owned();
     assert!(build.name.as_str().ends_with("-1"), "{}", build.name);
@@ -80,7 +81,8 @@ async fn arrangement_6() {
     assert_eq!(build.limits.cpu.as_deref(), Some("100m"));
     assert_eq!(build.labels["is_autorebuild"], "false");
     assert_eq!(build.labels["git-branch"], "f40");
-    let allowed: String = folder.chars().filter(|c| "-.".contains(*c) || c.is_ascii_lowercase() || c.is_ascii_digit()).collect();
+    let allowed: String =
+        folder.chars().filter(|c| "-.".contains(*c) || c.is_ascii_lowercase() || c.is_ascii_digit()).collect();
     assert_eq!(build.labels["git-repo-name"], allowed);
     assert_eq!(build.annotations["commit_id"], repository.git(&["rev-parse", "HEAD"]));
     assert!(build.output_image.starts_with("alice/web-container:f40-candidate-"), "{}", build.output_image);
@@ -144,11 +146,8 @@ async fn builds_of_one_branch_queue() {
 async fn isolated_builds() {
     let repository = Repository::new(&[("Dockerfile", DOCKERFILE)]);
     let site = Site::new("can_orchestrate = true\n");
-    let isolated = |release: &str| BuildRequest {
-        isolated: true,
-        release: Some(release.into()),
-        ..request(&repository)
-    };
+    let isolated =
+        |release: &str| BuildRequest { isolated: true, release: Some(release.into()), ..request(&repository) };
     let error = site.refused(&isolated("1")).await;
     assert!(error.to_string().contains("isolated"), "{error}");
     let build = site.create(&isolated("1.2")).await.unwrap();
@@ -265,7 +264,10 @@ async fn worker_builds() {
     assert_eq!(selector, ["arch=amd64", "kind=explicit"]);
     assert_eq!(build.env["REACTOR_CONFIG"], r#"{"version":1,"registries":[]}"#);
     let params: Value = serde_json::from_str(&build.env["USER_PARAMS"]).unwrap();
-    assert_eq!((&params["platform"], &params["release"], &params["koji_target"]), (&json!("x86_64"), &json!("3"), &json!("f40-candidate")));
+    assert_eq!(
+        (&params["platform"], &params["release"], &params["koji_target"]),
+        (&json!("x86_64"), &json!("3"), &json!("f40-candidate"))
+    );
     assert!(params.get("reactor_config_override").is_none(), "it travels once");
 
     let again = site.osbs.create_worker_build(&worker(parameters.clone())).await.unwrap();

@@ -63,7 +63,11 @@ async fn what_is_not_there() {
     let uri = repository.uri();
     let none = "0123456789012345678901234567890123456789";
     check_error(checkout(&request(&uri, Some("f99"), "f40")).await, ErrorKind::User, "no branch \"f99\"");
-    check_error(checkout(&request(&uri, Some("f40"), "f99")).await, ErrorKind::User, "tag or branch \"f99\" on branch \"f40\"");
+    check_error(
+        checkout(&request(&uri, Some("f40"), "f99")).await,
+        ErrorKind::User,
+        "tag or branch \"f99\" on branch \"f40\"",
+    );
     check_error(checkout(&request(&uri, None, none)).await, ErrorKind::User, none);
     check_error(checkout(&request("file:///nonexistent", None, "f40")).await, ErrorKind::User, "no git repository");
     check_error(checkout(&request("ext::sh -c touch% /tmp/x", None, "f40")).await, ErrorKind::User, "not allowed");

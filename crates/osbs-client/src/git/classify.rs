@@ -18,10 +18,18 @@ pub(super) fn classify(request: &CheckoutRequest, stderr: &str) -> GitError {
     if says(&["not our ref", "unadvertised object", "no such remote ref", "invalid refspec", "bad object"]) {
         return GitError::RefNotFound { request: request.clone() };
     }
-    if says(&["transport '", "is not a git command", "remote helper"]) && says(&["not allowed", "is not a git command", "Unable to find"]) {
+    if says(&["transport '", "is not a git command", "remote helper"])
+        && says(&["not allowed", "is not a git command", "Unable to find"])
+    {
         return GitError::BadTransport { uri, message };
     }
-    if says(&["Authentication failed", "could not read Username", "could not read Password", "Permission denied", "access denied"]) {
+    if says(&[
+        "Authentication failed",
+        "could not read Username",
+        "could not read Password",
+        "Permission denied",
+        "access denied",
+    ]) {
         return GitError::Denied { uri, message };
     }
     if says(&["does not appear to be a git repository", "not found", "does not exist", "No such file or directory"])
@@ -29,7 +37,14 @@ pub(super) fn classify(request: &CheckoutRequest, stderr: &str) -> GitError {
     {
         return GitError::NoRepository { uri, message };
     }
-    if says(&["No space left", "Read-only file system", "Disk quota", "unable to write", "unable to create", "out of memory"]) {
+    if says(&[
+        "No space left",
+        "Read-only file system",
+        "Disk quota",
+        "unable to write",
+        "unable to create",
+        "out of memory",
+    ]) {
         return GitError::Local { message };
     }
     GitError::Remote { uri, message }
@@ -77,7 +92,11 @@ mod tests {
         check("fatal: remote error: upload-pack: not our ref 0123\n", User, "no commit");
         check("fatal: transport 'ext' not allowed\n", User, "transport");
         check("fatal: repository 'https://h/web.git/' not found\n", User, "no git repository");
-        check("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote repository.\n", User, "no git repository");
+        check(
+            "fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote repository.\n",
+            User,
+            "no git repository",
+        );
         check("fatal: could not read Username for 'https://h': terminal prompts disabled\n", User, "no permission");
         check("fatal: unable to access 'https://h/': Could not resolve host: h\n", Remote, "Could not resolve host");
         check("error: unable to write file: No space left on device\n", Resource, "No space left");
