@@ -254,7 +254,7 @@ fn emit<O: Output>(
     }
 }
 
-/// At least one worker, always: zero gives other bytes. Jobs of 2 MiB keep memory flat at any level.
+/// At least one worker, always: zero gives other bytes. Jobs of 1 MiB keep memory flat at any level.
 fn zstd_encoder<O: Output>(
     output: &mut O,
     level: i32,
@@ -265,7 +265,7 @@ fn zstd_encoder<O: Output>(
     let make = move || -> io::Result<_> {
         let mut encoder = zstd::stream::write::Encoder::new(adapter, level)?;
         encoder.set_parameter(CParameter::NbWorkers(threads as u32))?;
-        encoder.set_parameter(CParameter::JobSize(2 << 20))?;
+        encoder.set_parameter(CParameter::JobSize(1 << 20))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(encoder)
     };
