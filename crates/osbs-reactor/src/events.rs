@@ -147,6 +147,9 @@ fn write_patiently(file: &mut File, batch: &[u8]) -> io::Result<()> {
 
 impl EventSink for FileSink {
     fn emit(&self, event: &Event) {
+        if self.shared.lock().broken.is_some() {
+            return;
+        }
         let mut line = serde_json::to_vec(event).expect("an event is made of strings and numbers");
         line.push(b'\n');
         let mut pending = self.shared.lock();

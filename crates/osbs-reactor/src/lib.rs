@@ -11,7 +11,6 @@ mod engine;
 pub mod events;
 pub mod imaging;
 pub mod input;
-mod inside_build;
 mod kickstart;
 mod plugin;
 pub mod plugins;
@@ -25,7 +24,6 @@ mod workers;
 
 pub use client_workers::ClientWorkers;
 pub use engine::{Reactor, RunReport};
-pub use inside_build::inside_build;
 pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,

@@ -43,6 +43,7 @@ mod change_from_in_dockerfile;
 mod check_and_set_platforms;
 mod compare_components;
 mod compress;
+mod export_operator_manifests;
 mod fetch_worker_metadata;
 mod group_manifests;
 mod koji_upload;
@@ -73,6 +74,7 @@ pub fn all() -> PluginTypes {
         check_and_set_platforms::plugin(),
         compare_components::plugin(),
         compress::plugin(),
+        export_operator_manifests::plugin(),
         fetch_worker_metadata::plugin(),
         group_manifests::plugin(),
         koji_upload::plugin(),
