@@ -139,9 +139,8 @@ impl<'b, 'a> Executor<'b, 'a> {
         let mut stage = self.begin(index).map_err(|error| self.at(from, None, error.into()))?;
         for text in std::mem::take(&mut stage.config.image.config.on_build).unwrap_or_default() {
             let origin = format!("ONBUILD of {}", stage.image_name.as_deref().unwrap_or("the stage"));
-            let trigger = parse_trigger(&text, &origin).map_err(|error| {
-                BuildError::parent(&origin, error.to_failure())
-            })?;
+            let trigger =
+                parse_trigger(&text, &origin).map_err(|error| BuildError::parent(&origin, error.to_failure()))?;
             self.total += 1;
             self.carry_out(&mut stage, index, &trigger, Some(from))?;
         }

@@ -275,9 +275,7 @@ impl Put<'_> {
             Source::Path(path) => path.split_once("/./").map(|(prefix, _)| clean_path(prefix)),
             Source::Heredoc(_) => None,
         });
-        let kept = prefixes
-            .find_map(|prefix| named.strip_prefix(prefix.trim_start_matches('/')).ok())
-            .unwrap_or(named);
+        let kept = prefixes.find_map(|prefix| named.strip_prefix(prefix.trim_start_matches('/')).ok()).unwrap_or(named);
         Some(kept.to_string_lossy().into_owned())
     }
 

@@ -61,8 +61,7 @@ fn nothing_changed_is_one_layer_too_and_both_formats_are_read() {
             .expect("build");
         assert_eq!(built.image.layers.len(), 2);
         assert!(built.new_layer.empty);
-        let kinds: Vec<bool> =
-            built.image.layers.iter().map(|layer| layer.media_type.contains("docker")).collect();
+        let kinds: Vec<bool> = built.image.layers.iter().map(|layer| layer.media_type.contains("docker")).collect();
         assert_eq!(kinds, vec![format == ImageFormat::DockerV2S2; 2]);
         let place = site.dir.path().join(name);
         let from = if format == ImageFormat::Oci {
@@ -70,7 +69,7 @@ fn nothing_changed_is_one_layer_too_and_both_formats_are_read() {
             format!("oci:{}:{name}", place.display())
         } else {
             let (cancel, names) = (CancellationToken::new(), ["localhost/x:1".to_owned()]);
-            osbs_image::write_archive(&site.store, &built.image, &names, &place, &cancel, &|_, _| {}).expect("archive");
+            osbs_image::write_archive(&site.store, &built.image, &names, &place, &cancel, &|_| {}).expect("archive");
             format!("docker-archive:{}", place.display())
         };
         let to = format!("dir:{}-copy", place.display());
@@ -222,10 +221,9 @@ fn a_full_disk_is_named() {
     run("mount", &["-t", "tmpfs", "-o", "size=4m", "tmpfs", &mount]);
     site.file("big", &"x".repeat(8 << 20));
     let work = small.join("work");
-    for text in [
-        "FROM localhost/base\nCOPY big /big\n",
-        "FROM localhost/base\nRUN dd if=/dev/zero of=/big bs=1M count=8\n",
-    ] {
+    for text in
+        ["FROM localhost/base\nCOPY big /big\n", "FROM localhost/base\nRUN dd if=/dev/zero of=/big bs=1M count=8\n"]
+    {
         let dockerfile = osbs_dockerfile::Dockerfile::parse(text, "Dockerfile").expect("parse");
         let context = site.context();
         let mut request =

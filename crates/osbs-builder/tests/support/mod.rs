@@ -107,7 +107,12 @@ fn base_tree(root: &Path) {
 }
 
 /// An image of one tree.
-pub fn image_of(store: &Store, tree: &Path, architecture: &Architecture, change: impl FnOnce(&mut ImageConfig)) -> StoredImage {
+pub fn image_of(
+    store: &Store,
+    tree: &Path,
+    architecture: &Architecture,
+    change: impl FnOnce(&mut ImageConfig),
+) -> StoredImage {
     let uppers = [tree.to_owned()];
     let request = LayerRequest {
         uppers: &uppers,
@@ -188,7 +193,10 @@ impl Site {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let work = self.work().display().to_string();
         assert!(!mounts.contains(&work), "still mounted: {mounts}");
-        assert!(!self.work().exists() || fs::read_dir(self.work()).expect("list").next().is_none(), "work folder in use");
+        assert!(
+            !self.work().exists() || fs::read_dir(self.work()).expect("list").next().is_none(),
+            "work folder in use"
+        );
     }
 
     /// The image as umoci unpacks it.
@@ -235,7 +243,8 @@ pub fn look(root: &Path) -> BTreeMap<PathBuf, Entry> {
             Vec::new()
         };
         if kind.is_dir() {
-            waiting.extend(fs::read_dir(&full).expect("list").map(|entry| path.join(entry.expect("entry").file_name())));
+            waiting
+                .extend(fs::read_dir(&full).expect("list").map(|entry| path.join(entry.expect("entry").file_name())));
         }
         let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
         let links = if kind.is_dir() { 0 } else { meta.nlink() };
