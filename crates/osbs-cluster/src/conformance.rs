@@ -12,7 +12,7 @@ use osbs_types::{BuildName, BuildState, BuildType, ErrorKind, EventKind, Nvr};
 use std::time::Duration;
 
 /// Nothing here takes that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a build of these tests does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +73,8 @@ fn of_config(name: &str, behaviour: Behaviour) -> NewBuild {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: nothing happened for {} s", PATIENCE.as_secs()),
-    }
+    let result = tokio::time::timeout(PATIENCE, future).await;
+    result.unwrap_or_else(|_| panic!("{what}: nothing happened for {} s", PATIENCE.as_secs()))
 }
 
 async fn finish(cluster: &dyn Cluster, name: &BuildName) -> Build {

@@ -130,7 +130,7 @@ impl MemoryCluster {
         result
     }
 
-    fn check_name(&self, what: &'static str, name: &str) -> Result<(), ClusterError> {
+    fn check_name(what: &'static str, name: &str) -> Result<(), ClusterError> {
         if is_object_name(name) {
             return Ok(());
         }
@@ -323,19 +323,15 @@ impl Cluster for MemoryCluster {
     }
 
     async fn ensure_build_config(&self, config: BuildConfig) -> Result<BuildConfig, ClusterError> {
-        self.check_name("BuildConfig name", &config.name)?;
+        Self::check_name("BuildConfig name", &config.name)?;
         let mut state = self.lock();
-        match state.build_configs.get_mut(&config.name) {
-            Some(existing) => {
-                merge_build_config(existing, &config)?;
-                Ok(existing.clone())
-            }
-            None => {
-                let config = BuildConfig { last_version: 0, ..config };
-                state.build_configs.insert(config.name.clone(), config.clone());
-                Ok(config)
-            }
+        if let Some(existing) = state.build_configs.get_mut(&config.name) {
+            merge_build_config(existing, &config)?;
+            return Ok(existing.clone());
         }
+        let config = BuildConfig { last_version: 0, ..config };
+        state.build_configs.insert(config.name.clone(), config.clone());
+        Ok(config)
     }
 
     async fn get_build_config(&self, name: &str) -> Result<Option<BuildConfig>, ClusterError> {
@@ -353,7 +349,7 @@ impl Cluster for MemoryCluster {
     }
 
     async fn put_config_map(&self, name: &str, data: &TextMap) -> Result<(), ClusterError> {
-        self.check_name("ConfigMap name", name)?;
+        Self::check_name("ConfigMap name", name)?;
         self.lock().config_maps.insert(name.to_owned(), data.clone());
         Ok(())
     }
@@ -372,9 +368,9 @@ impl Cluster for MemoryCluster {
     }
 
     async fn put_secret(&self, name: &str, data: &SecretData) -> Result<(), ClusterError> {
-        self.check_name("Secret name", name)?;
+        Self::check_name("Secret name", name)?;
         for key in data.keys() {
-            self.check_name("key of a Secret", key)?;
+            Self::check_name("key of a Secret", key)?;
         }
         self.lock().secrets.insert(name.to_owned(), data.clone());
         Ok(())
@@ -394,7 +390,7 @@ impl Cluster for MemoryCluster {
     }
 
     async fn secret_dir(&self, name: &str) -> Result<PathBuf, ClusterError> {
-        self.check_name("Secret name", name)?;
+        Self::check_name("Secret name", name)?;
         self.secret_root.as_ref().map(|root| root.join(name)).ok_or_else(|| self.not_found("Secret", name))
     }
 
