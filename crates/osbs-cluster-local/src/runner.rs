@@ -164,10 +164,11 @@ impl Runner {
         // Most looks end in "not yet": they need no write.
         let stored = self.database.build(&self.namespace, &self.name)?;
         let before = stored.build.state;
-        if let Turn::Wait { reason, blockers } = turn(self.database.connection(), self.database.place(), &stored)? {
-            if before == BuildState::Pending && stored.build.reason.as_ref() == Some(&reason) {
-                return Ok(Turn::Wait { reason, blockers });
-            }
+        if let Turn::Wait { reason, blockers } = turn(self.database.connection(), self.database.place(), &stored)?
+            && before == BuildState::Pending
+            && stored.build.reason.as_ref() == Some(&reason)
+        {
+            return Ok(Turn::Wait { reason, blockers });
         }
         let (namespace, name) = (&self.namespace, &self.name);
         let (turn, build) = self.database.write("start the build", |transaction, place| {

@@ -1,5 +1,7 @@
 //! What must survive in an event log: bytes that are no text, huge lines, many lines, many writers, torn lines, garbage.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use osbs_cluster_local::{EventLog, EventReader, STRAY_LOGGER};
 use osbs_types::{BuildState, Event, EventKind, Level, LogLine, Timestamp};
 use std::io::Write;
@@ -128,7 +130,7 @@ fn many_writers_do_not_mix() {
     for (logger, message, _) in read(&path, 0) {
         assert_eq!(logger, "x");
         let text = String::from_utf8(message).unwrap();
-        let mut fields = text.split(' ').map(|field| field.parse::<usize>());
+        let mut fields = text.split(' ').map(str::parse::<usize>);
         let (writer, number) = (fields.next().unwrap().unwrap(), fields.next().unwrap().unwrap());
         assert_eq!(number, next[writer], "lines of one writer stay in order");
         next[writer] += 1;

@@ -6,6 +6,7 @@ use osbs_cluster::conformance::{self, Behaviour};
 use osbs_cluster::{BuildConfig, BuildFilter, Cluster, ClusterError, GitSource, NameRule, Slots};
 use osbs_cluster_local::{EventLog, EventReader, LocalCluster, RunnerCommand, recover};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Level, LogLine};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub const ALL: &[Case] = &[
 
 fn config(name: &str) -> BuildConfig {
     let source = GitSource { uri: "https://git.example.com/web.git".into(), git_ref: "main".into() };
-    BuildConfig { name: name.to_owned(), labels: Default::default(), source, last_version: 0 }
+    BuildConfig { name: name.to_owned(), labels: BTreeMap::default(), source, last_version: 0 }
 }
 
 fn conforms() {
@@ -200,7 +201,7 @@ fn one_build_config_in_order() {
 }
 
 /// A build with processes below it and a mount of its own.
-const BUSY: &str = r#"mkdir -p m; mount -t tmpfs none m; (setsid sleep 1000 &) ; sleep 1000 & hold"#;
+const BUSY: &str = "mkdir -p m; mount -t tmpfs none m; (setsid sleep 1000 &) ; sleep 1000 & hold";
 
 /// Starts a busy build, waits a random moment, does `harm` to its (runner, reactor).
 fn harmed(times: u32, harm: fn(i32, i32), expect: &str) {
@@ -238,7 +239,7 @@ fn killed_inside() {
     // Before the reactor's id is recorded it is the runner's: that one is left alone here.
     harmed(
         10,
-        |runner, inside| if inside != runner { kill(inside) } else { kill_children(runner) },
+        |runner, inside| if inside == runner { kill_children(runner) } else { kill(inside) },
         "killed by signal 9",
     );
 }

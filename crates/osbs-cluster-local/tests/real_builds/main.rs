@@ -1,6 +1,9 @@
 //! Builds run for real: runner processes (this very program), a shell script instead of the reactor, `kill -9`, waiting,
 //! cancelling, recovery. Needs root, as builds do.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is its own test harness")]
+
 mod cases;
 mod site;
 

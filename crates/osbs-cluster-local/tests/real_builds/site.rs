@@ -54,10 +54,10 @@ impl Site {
 
     async fn wait(&self, name: &BuildName, until: WaitFor) -> Build {
         let wait = self.cluster.wait_build(name, until);
-        match tokio::time::timeout(Duration::from_secs(30), wait).await {
-            Ok(build) => build.unwrap(),
-            Err(_) => panic!("{name} is {:?} after 30 s", self.cluster.get_build(name).await.unwrap().state),
+        if let Ok(build) = tokio::time::timeout(Duration::from_secs(30), wait).await {
+            return build.unwrap();
         }
+        panic!("{name} is {:?} after 30 s", self.cluster.get_build(name).await.unwrap().state);
     }
 
     /// Waits until a log line holds that text.
