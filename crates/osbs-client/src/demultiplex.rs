@@ -33,22 +33,20 @@ pub fn strip_relayed_platform(line: &[u8]) -> Cow<'_, [u8]> {
 pub fn entries_of(event: &Event) -> Vec<LogEntry> {
     let EventKind::Log(line) = &event.kind else { return Vec::new() };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    match line.platform.as_deref().filter(|platform| *platform != NO_PLATFORM) {
-        Some(platform) => line
+    if let Some(platform) = line.platform.as_deref().filter(|platform| *platform != NO_PLATFORM) {
+        return line
             .message
             .split(|b| *b == b'\n')
             .map(|physical| LogEntry {
                 platform: Some(platform.to_owned()),
                 line: text(&strip_relayed_platform(physical)),
             })
-            .collect(),
-        None => {
-            let mut rendered = Vec::new();
-            render_log_line(&mut rendered, event.time, line);
-            let body = rendered.strip_suffix(b"\n").unwrap_or(&rendered);
-            body.split(|b| *b == b'\n').map(|line| LogEntry { platform: None, line: text(line) }).collect()
-        }
+            .collect();
     }
+    let mut rendered = Vec::new();
+    render_log_line(&mut rendered, event.time, line);
+    let body = rendered.strip_suffix(b"\n").unwrap_or(&rendered);
+    body.split(|b| *b == b'\n').map(|line| LogEntry { platform: None, line: text(line) }).collect()
 }
 
 /// Platform and text of one physical line in the OSBS format. Lines that name a platform and have no eight fields are the

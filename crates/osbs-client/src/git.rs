@@ -65,7 +65,7 @@ impl Git {
             path: path.into(),
             env: Vec::new(),
             retry_after: [2, 10].map(Duration::from_secs).to_vec(),
-            time_limit: Duration::from_secs(1800),
+            time_limit: Duration::from_mins(30),
         }
     }
 

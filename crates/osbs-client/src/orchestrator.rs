@@ -29,10 +29,10 @@ impl Osbs {
         cancel: &CancellationToken,
     ) -> Result<Submitted, ClientError> {
         let version = self.check(request)?;
-        if let Some(task) = request.koji_task_id {
-            if let Some(build) = self.build_of_task(task).await? {
-                return Ok(Submitted { build, existing: true, warnings: Vec::new() });
-            }
+        if let Some(task) = request.koji_task_id
+            && let Some(build) = self.build_of_task(task).await?
+        {
+            return Ok(Submitted { build, existing: true, warnings: Vec::new() });
         }
         let (repository, commit) = self.look_at(request, cancel).await?;
         let unique = unique_name();
@@ -43,7 +43,7 @@ impl Osbs {
         let image = params.image_tag.clone().unwrap_or_default();
         let mut new = NewBuild::new(rule, BuildType::Orchestrator, source, image);
         new.labels = labels_of(&params);
-        self.add_labels(&mut new, request, &params);
+        add_labels(&mut new, request, &params);
         new.annotations.insert("commit_id".to_owned(), commit);
         new.limits = self.limits();
         new.build_image = self.build_image();
@@ -214,21 +214,6 @@ impl Osbs {
         })
     }
 
-    fn add_labels(&self, new: &mut NewBuild, request: &BuildRequest, params: &UserParams) {
-        let mut put = |key: &str, value: String| new.labels.insert(key.to_owned(), value);
-        put("is_autorebuild", request.is_auto.to_string());
-        if let Some(task) = request.koji_task_id {
-            put("koji-task-id", task.to_string());
-        }
-        if params.scratch {
-            put("scratch", "true".to_owned());
-        }
-        if params.isolated {
-            put("isolated", "true".to_owned());
-            put("isolated-release", params.release.clone().unwrap_or_default());
-        }
-    }
-
     pub(crate) fn limits(&self) -> Limits {
         let config = &self.instance;
         Limits {
@@ -242,6 +227,21 @@ impl Osbs {
         self.instance.build_from.as_ref().map(|from| match from {
             BuildFrom::Image(image) | BuildFrom::ImageStream(image) => image.clone(),
         })
+    }
+}
+
+fn add_labels(new: &mut NewBuild, request: &BuildRequest, params: &UserParams) {
+    let mut put = |key: &str, value: String| new.labels.insert(key.to_owned(), value);
+    put("is_autorebuild", request.is_auto.to_string());
+    if let Some(task) = request.koji_task_id {
+        put("koji-task-id", task.to_string());
+    }
+    if params.scratch {
+        put("scratch", "true".to_owned());
+    }
+    if params.isolated {
+        put("isolated", "true".to_owned());
+        put("isolated-release", params.release.clone().unwrap_or_default());
     }
 }
 

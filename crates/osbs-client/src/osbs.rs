@@ -4,7 +4,7 @@ use crate::error::ClientError;
 use crate::git::Git;
 use async_trait::async_trait;
 use osbs_cluster::{Build, BuildFilter, Cluster, ClusterError, EventStream, TextMap, WaitFor};
-use osbs_config::{GeneralConfig, InstanceConfig, Problem, Settings};
+use osbs_config::{GeneralConfig, InstanceConfig, OsbsConf, Problem, Settings};
 use osbs_types::{Architecture, BuildName, Platform};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,7 +120,7 @@ impl Osbs {
     /// The platform sections of the file.
     pub(crate) fn platforms(&self) -> BTreeMap<Platform, Architecture> {
         let conf = self.parts.settings.conf();
-        let sections = conf.into_iter().flat_map(|conf| conf.platforms());
+        let sections = conf.into_iter().flat_map(OsbsConf::platforms);
         sections.map(|(platform, section)| (platform.clone(), section.architecture.clone())).collect()
     }
 

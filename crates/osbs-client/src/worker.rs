@@ -42,7 +42,7 @@ impl Osbs {
         };
         let is_auto = request.parameters.get("is_auto") == Some(&Value::Bool(true));
         let mut new = NewBuild::new(NameRule::Config { build_config: String::new() }, BuildType::Worker, source, image);
-        new.labels = self.worker_labels(&params);
+        new.labels = worker_labels(&params);
         new.platform = Some(request.platform.clone());
         new.parent.clone_from(&request.parent);
         new.slots.clone_from(&request.slots);
@@ -98,20 +98,6 @@ impl Osbs {
         Ok(params)
     }
 
-    fn worker_labels(&self, params: &UserParams) -> TextMap {
-        let mut labels = labels_of(params);
-        if let Some(task) = params.koji_task_id {
-            labels.insert("koji-task-id".to_owned(), task.to_string());
-        }
-        if params.scratch {
-            labels.insert("scratch".to_owned(), "true".to_owned());
-        }
-        if params.isolated {
-            labels.insert("isolated".to_owned(), "true".to_owned());
-        }
-        labels
-    }
-
     /// The selector of the kind of build, and the platform's over it.
     fn node_selector(&self, params: &UserParams, is_auto: bool) -> TextMap {
         let config = &self.instance;
@@ -130,6 +116,20 @@ impl Osbs {
         selector.extend(platform.cloned().unwrap_or_default());
         selector
     }
+}
+
+fn worker_labels(params: &UserParams) -> TextMap {
+    let mut labels = labels_of(params);
+    if let Some(task) = params.koji_task_id {
+        labels.insert("koji-task-id".to_owned(), task.to_string());
+    }
+    if params.scratch {
+        labels.insert("scratch".to_owned(), "true".to_owned());
+    }
+    if params.isolated {
+        labels.insert("isolated".to_owned(), "true".to_owned());
+    }
+    labels
 }
 
 /// Null and what Python takes for false: not transmitted.

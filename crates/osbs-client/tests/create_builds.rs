@@ -1,5 +1,7 @@
 //! From a request to a build in a cluster: real git repositories, the in-memory cluster.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod repository;
 
 use futures_util::TryStreamExt;
@@ -19,7 +21,7 @@ const CONFIG: &str = "version: 1\nclusters:\n  x86_64: [{name: local, max_concur
 struct Site {
     osbs: Osbs,
     cluster: MemoryCluster,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
@@ -36,12 +38,12 @@ impl Site {
             scratch_dir: folder.path().join("clones"),
             default_max_concurrent_builds: 4,
         });
-        Self { osbs: osbs.unwrap(), cluster, _folder: folder }
+        Self { osbs: osbs.unwrap(), cluster, folder }
     }
 
     async fn create(&self, request: &BuildRequest) -> Result<Build, ClientError> {
         let submitted = self.osbs.create_orchestrator_build(request, &CancellationToken::new()).await?;
-        let clones = self._folder.path().join("clones");
+        let clones = self.folder.path().join("clones");
         assert_eq!(std::fs::read_dir(clones).map_or(0, Iterator::count), 0, "a clone was left behind");
         Ok(submitted.build)
     }

@@ -1,5 +1,7 @@
 //! Checking out commits with the real git.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod repository;
 
 use osbs_client::git::{CheckoutRequest, Git, GitError};
