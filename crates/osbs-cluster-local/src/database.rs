@@ -331,14 +331,12 @@ pub(crate) fn save(transaction: &Transaction<'_>, place: &Path, stored: &Stored)
 /// The database holds the environment of builds: for its owner only, from its first moment.
 fn make_private(place: &Path) -> Result<(), ClusterError> {
     use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(place)
-        .map(drop)
-        .map_err(storage("open", place))
+    // Never opened when it is there: closing any descriptor of the file would let go of the locks that other connections
+    // of this process hold on it.
+    match std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(place) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(storage("make", place)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a build waits, and for what.

@@ -105,7 +105,7 @@ pub(crate) fn recover_one(
 fn ending_of_the_dead(build: &Build, mark: Option<&ProcessMark>) -> Ending {
     let reason = match mark {
         Some(mark) if mark.boot_id != boot_id() => "the machine was restarted before the build had ended".to_owned(),
-        Some(_) => "the build's runner was killed".to_owned(),
+        Some(_) => "the build's runner died before the build had ended".to_owned(),
         None => "the build's runner did not start".to_owned(),
     };
     if build.cancel_requested {
@@ -170,7 +170,12 @@ pub(crate) fn close(
 
 fn unexplained(ending: &Ending) -> Failure {
     let message = ending.reason.clone().unwrap_or_else(|| "the build ended without saying why".to_owned());
-    Failure::message(ending.kind, message).with_hint("its last lines of output stand at the end of its log")
+    let hint = if message.ends_with("signal 9") {
+        "somebody killed it, or the machine ran out of memory (dmesg tells); its last output stands at the end of its log"
+    } else {
+        "its last lines of output stand at the end of its log"
+    };
+    Failure::message(ending.kind, message).with_hint(hint)
 }
 
 fn record_end(
