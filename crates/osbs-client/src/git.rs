@@ -80,8 +80,7 @@ impl Git {
         cancel: &CancellationToken,
     ) -> Result<Checkout, GitError> {
         check(request)?;
-        self.run(into, &["init", "--quiet", "--template=", "--initial-branch=osbs", "--", "."], request, cancel)
-            .await?;
+        make_repository(into)?;
         let mut waits = self.retry_after.iter();
         loop {
             match self.fetch(request, into, cancel).await {
@@ -94,7 +93,9 @@ impl Git {
         }
         self.run(into, &["checkout", "--quiet", "--force", "--detach", "refs/osbs/wanted", "--"], request, cancel)
             .await?;
-        let commit = self.run(into, &["rev-parse", "--verify", "HEAD^{commit}"], request, cancel).await?;
+        // A detached HEAD is the commit id itself.
+        let head = into.join(".git/HEAD");
+        let commit = std::fs::read_to_string(&head).map_err(folder_failed(&head))?.trim().to_owned();
         Ok(Checkout { root: into.to_owned(), commit })
     }
 
@@ -139,8 +140,6 @@ impl Git {
         request: &CheckoutRequest,
         cancel: &CancellationToken,
     ) -> Result<String, GitError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| GitError::Folder { path: folder.display().to_string(), source })?;
         let mut command = Command::new(&self.program);
         command
             .env_clear()
@@ -149,7 +148,7 @@ impl Git {
             .env("LC_ALL", "C.UTF-8")
             .env("HOME", folder)
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", own_configuration(folder)?)
+            .env("GIT_CONFIG_GLOBAL", folder.join(OWN_CONFIGURATION))
             .env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap_or(folder))
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
             .env("GIT_TERMINAL_PROMPT", "0")
@@ -181,16 +180,30 @@ impl Git {
     }
 }
 
-/// The only configuration git reads beside the repository's own. A repository on this machine may belong to the user for
-/// whom root builds; what is in its configuration has no say in a fetch from it.
-fn own_configuration(folder: &Path) -> Result<PathBuf, GitError> {
-    let path = folder.join(".git").join("osbs-configuration");
-    let failed = |source| GitError::Folder { path: path.display().to_string(), source };
-    if !path.exists() {
-        std::fs::create_dir_all(folder.join(".git")).map_err(failed)?;
-        std::fs::write(&path, "[safe]\n\tdirectory = *\n").map_err(failed)?;
+/// The only configuration git reads beside the repository's own.
+const OWN_CONFIGURATION: &str = ".git/osbs-configuration";
+
+fn folder_failed(path: &Path) -> impl FnOnce(std::io::Error) -> GitError {
+    move |source| GitError::Folder { path: path.display().to_string(), source }
+}
+
+/// An empty repository, as `git init` without any template makes it, and [`OWN_CONFIGURATION`]. A repository on this
+/// machine may belong to the user for whom root builds, so its owner is not asked for; what is in its configuration has no
+/// say in a fetch from it.
+fn make_repository(root: &Path) -> Result<(), GitError> {
+    for folder in [".git/objects", ".git/refs"] {
+        let path = root.join(folder);
+        std::fs::create_dir_all(&path).map_err(folder_failed(&path))?;
     }
-    Ok(path)
+    for (file, text) in [
+        (".git/HEAD", "ref: refs/heads/osbs\n"),
+        (".git/config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"),
+        (OWN_CONFIGURATION, "[safe]\n\tdirectory = *\n"),
+    ] {
+        let path = root.join(file);
+        std::fs::write(&path, text).map_err(folder_failed(&path))?;
+    }
+    Ok(())
 }
 
 async fn pause(wait: Duration, request: &CheckoutRequest, cancel: &CancellationToken) -> Result<(), GitError> {

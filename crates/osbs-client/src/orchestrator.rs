@@ -36,8 +36,10 @@ impl Osbs {
         }
         let (repository, commit) = self.look_at(request, cancel).await?;
         let unique = unique_name();
-        let params = self.user_params(request, version, &repository, &unique)?;
-        let source = GitSource { uri: request.git_uri.clone(), git_ref: request.git_ref.clone() };
+        let mut params = self.user_params(request, version, &repository, &unique)?;
+        params.git_ref = Some(commit.clone());
+        // What was looked at is what is built, on every platform, however long the build waits for its turn.
+        let source = GitSource { uri: request.git_uri.clone(), git_ref: commit.clone() };
         // The name is decided when it is submitted.
         let rule = NameRule::Config { build_config: String::new() };
         let image = params.image_tag.clone().unwrap_or_default();
@@ -192,7 +194,6 @@ impl Osbs {
             flatpak: request.flatpak || self.instance.flatpak == Some(true),
             git_branch: request.git_branch.clone(),
             git_commit_depth: request.git_commit_depth.map(i64::from),
-            git_ref: Some(request.git_ref.clone()),
             git_uri: request.git_uri.clone(),
             image_tag: Some(image_tag),
             isolated: request.isolated,

@@ -88,6 +88,7 @@ async fn arrangement_6() {
     assert_eq!(build.labels["git-repo-name"], allowed);
     assert_eq!(build.annotations["commit_id"], repository.git(&["rev-parse", "HEAD"]));
     assert!(build.output_image.starts_with("alice/web-container:f40-candidate-"), "{}", build.output_image);
+    assert_eq!(build.source.git_ref, build.annotations["commit_id"], "the branch may move while the build waits");
     assert_eq!(build.env.keys().collect::<Vec<_>>(), ["REACTOR_CONFIG", "USER_PARAMS"]);
     assert_eq!(build.env["REACTOR_CONFIG"], CONFIG);
     let params = user_params(&build);
