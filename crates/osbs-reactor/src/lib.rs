@@ -14,11 +14,13 @@ pub mod input;
 mod kickstart;
 mod plugin;
 pub mod plugins;
+mod program;
 mod push_targets;
 mod registries;
 mod run;
 mod services;
 mod source;
+mod stage_users;
 pub mod testing;
 mod workers;
 

@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -59,13 +60,18 @@ pub(crate) async fn run_program<S: AsRef<OsStr>>(
         .spawn()?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let mut last = (VecDeque::new(), VecDeque::new());
-    let relayed = async { tokio::join!(relay(out, run.log(), Level::Info, &mut last.0), relay(err, run.log(), Level::Warning, &mut last.1)) };
+    let last = LastLines::default();
+    let relayed = async {
+        tokio::join!(relay(out, run.log(), Level::Info, &last), relay(err, run.log(), Level::Warning, &last));
+    };
     let mut relayed = std::pin::pin!(relayed);
     let mut is_relayed = false;
     let status = tokio::select! {
         biased;
-        _ = &mut relayed => { is_relayed = true; child.wait().await? }
+        () = &mut relayed => {
+            is_relayed = true;
+            child.wait().await?
+        }
         status = child.wait() => status?,
     };
     // What it left running in the background would hold the pipes open for ever.
@@ -73,8 +79,7 @@ pub(crate) async fn run_program<S: AsRef<OsStr>>(
     if !is_relayed {
         let _ = tokio::time::timeout(LAST_OUTPUT, relayed).await;
     }
-    let lines: Vec<_> = last.0.into_iter().chain(last.1).collect();
-    Ok(Ended { status, last_lines: lines.join("; ") })
+    Ok(Ended { status, last_lines: last.text() })
 }
 
 /// A process group that dies with this value.
@@ -89,19 +94,35 @@ impl Drop for Group {
     }
 }
 
-async fn relay(stream: Option<impl AsyncRead + Unpin>, log: &Logger, level: Level, last: &mut VecDeque<String>) {
+/// The end of the output, both streams together, for error messages.
+#[derive(Default)]
+struct LastLines(Mutex<VecDeque<String>>);
+
+impl LastLines {
+    fn add(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.is_empty() {
+            lines.push_back(line.chars().take(200).collect());
+        }
+        while lines.len() > KEPT_LINES {
+            lines.pop_front();
+        }
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+}
+
+async fn relay(stream: Option<impl AsyncRead + Unpin>, log: &Logger, level: Level, last: &LastLines) {
     let Some(mut stream) = stream else { return };
     let mut line = Vec::new();
     let mut buffer = vec![0; 8 << 10];
-    let mut tell = |line: &mut Vec<u8>| {
+    let tell = |line: &mut Vec<u8>| {
         let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
         line.clear();
-        if !text.trim().is_empty() {
-            if last.len() == KEPT_LINES {
-                last.pop_front();
-            }
-            last.push_back(text.trim().chars().take(200).collect());
-        }
+        last.add(text.trim());
         log.log(level, text);
     };
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {

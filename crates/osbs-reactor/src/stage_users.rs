@@ -122,7 +122,7 @@ mod tests {
         for (text, expected) in [
             ("FROM a\nRUN x\n", None),
             ("FROM a\nUSER 1\nuser  2\nRUN x\n", Some("user  2")),
-            ("FROM a\nUSER \\\n  7\n", Some("USER 7")),
+            ("FROM a\nUSER \\\n  7\n", Some("USER   7")),
             ("FROM a\nUSER 1\nFROM b\n", None),
         ] {
             let dockerfile = Dockerfile::parse(text, "Dockerfile").unwrap();

@@ -95,8 +95,7 @@ fn include_dockerfile(run: &Run, context: &Root) -> Result<(), PluginError> {
 
 fn write(context: &Root, name: &str, text: &str) -> Result<(), PluginError> {
     let mut file = context.create_file(Path::new(name), 0o644)?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| PluginError::resource(format!("{name} cannot be written: {error}")))
+    file.write_all(text.as_bytes()).map_err(|error| PluginError::resource(format!("{name} cannot be written: {error}")))
 }
 
 #[cfg(test)]

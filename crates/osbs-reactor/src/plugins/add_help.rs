@@ -81,7 +81,8 @@ impl AddHelp {
         let args = [format!("-in={}", path("help.md")), format!("-out={}", path(PAGE))];
         let ended = run_program(run, PROGRAM, &args, folder.path(), folder.path()).await.map_err(missing)?;
         if !ended.status.success() {
-            let text = format!("{PROGRAM} could not convert {} ({}): {}", self.help_file, ended.status, ended.last_lines);
+            let text =
+                format!("{PROGRAM} could not convert {} ({}): {}", self.help_file, ended.status, ended.last_lines);
             return Err(PluginError::user(text));
         }
         if own.lstat(Path::new(PAGE))?.is_none_or(|node| !node.is_file()) {
@@ -102,8 +103,7 @@ fn missing(error: io::Error) -> PluginError {
 
 fn write(folder: &Root, name: &str, text: &str) -> Result<(), PluginError> {
     let mut file = folder.create_file(Path::new(name), 0o644)?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| PluginError::resource(format!("{name} cannot be written: {error}")))
+    file.write_all(text.as_bytes()).map_err(|error| PluginError::resource(format!("{name} cannot be written: {error}")))
 }
 
 /// The title block of a man page in Markdown. The date is that of the run's start, in UTC.
@@ -187,7 +187,8 @@ mod tests {
         check_failure(with_converter("echo bad markup >&2; exit 3", &help).await, ErrorKind::User, "bad markup").await;
         check_failure(with_converter("exit 0", &help).await, ErrorKind::Resource, "no page").await;
         let secret = with_converter("cp \"$in\" \"$out\"", &[]).await;
-        std::os::unix::fs::symlink("/etc/hostname", secret.run.source().unwrap().dockerfile_dir().join("help.md")).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", secret.run.source().unwrap().dockerfile_dir().join("help.md"))
+            .unwrap();
         let mut secret = secret;
         let ended = secret.plugin(&plugin(), json!({})).await.unwrap();
         assert_eq!(ended, Done::Value(json!({"help_file": "help.md", "status": 1})), "a link leads nowhere outside");

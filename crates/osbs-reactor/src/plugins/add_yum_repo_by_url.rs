@@ -42,7 +42,8 @@ impl Plugin for AddYumRepo {
         let urls = urls.iter().map(|text| RepoUrl::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let allowed = if run.is_scratch() { Vec::new() } else { run.config.yum_repo_allowed_domains.clone() };
         check_domains(urls.iter().map(|repo| &repo.url), &allowed)?;
-        let proxy = run.config.yum_proxy.clone().or_else(|| self.inject_proxy.clone()).filter(|proxy| !proxy.is_empty());
+        let proxy =
+            run.config.yum_proxy.clone().or_else(|| self.inject_proxy.clone()).filter(|proxy| !proxy.is_empty());
         if proxy.as_ref().is_some_and(|proxy| proxy.chars().any(char::is_control)) {
             return Err(PluginError::policy("yum_proxy must be one line"));
         }
@@ -71,7 +72,8 @@ struct RepoUrl {
 
 impl RepoUrl {
     fn parse(text: &str) -> Result<Self, PluginError> {
-        let wrong = || PluginError::user("a yum repository URL is not an http or https URL").with_hint("see yum_repourls");
+        let wrong =
+            || PluginError::user("a yum repository URL is not an http or https URL").with_hint("see yum_repourls");
         let url = Url::parse(text).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong());

@@ -71,7 +71,24 @@ async fn use_latest(run: &mut Run) -> Result<(), PluginError> {
         let text = "container.yaml wants autorebuilds from the latest commit, but the build has no label git-branch";
         return Err(PluginError::user(text));
     };
-    let commit = SourceTree::reset_to_branch(run, &branch).await?;
+    let written = run.request.source.clone();
+    run.request.source.provider_params.git_branch = Some(branch.clone());
+    run.request.source.provider_params.git_commit = Some(branch.clone());
+    let fetched = SourceTree::fetch(run).await;
+    run.request.source = written;
+    let tree = fetched?;
+    let parents = tree.parents()?;
+    let Some(commit) = tree.commit_id().map(str::to_owned) else {
+        return Err(PluginError::user("the source is no git repository, so it has no latest commit"));
+    };
+    run.parents = parents;
+    if let Some(old) = run.source_tree.replace(tree) {
+        let removed = tokio::task::spawn_blocking(move || old.remove()).await;
+        if !matches!(removed, Ok(Ok(()))) {
+            run.log().warning("the source of the commit that is not built could not be removed");
+        }
+    }
+    run.request.source.provider_params.git_commit = Some(commit.clone());
     run.log().info(format!("autorebuild from the latest commit of {branch}: {commit}"));
     run.build_kwarg_overrides.entry(None).or_default().insert("git_ref".to_owned(), commit.into());
     Ok(())

@@ -49,7 +49,9 @@ impl Plugin for Fetch {
 fn cannot_start(command: &str, error: &io::Error) -> PluginError {
     let failure = PluginError::resource(format!("sources_command {command:?} cannot be run: {error}"));
     match error.kind() {
-        io::ErrorKind::NotFound => failure.with_hint("install the program on the build host, or correct sources_command"),
+        io::ErrorKind::NotFound => {
+            failure.with_hint("install the program on the build host, or correct sources_command")
+        }
         _ => failure,
     }
 }
@@ -74,7 +76,10 @@ mod tests {
 
     #[tokio::test]
     async fn runs_in_the_clone_with_a_minimal_environment() {
-        let mut test = with_script("env -u PWD -u SHLVL -u _ | sed 's/=.*//' | sort | tr '\\n' ' '; echo $1; echo odd >&2; touch got").await;
+        let mut test = with_script(
+            "env -u PWD -u SHLVL -u _ | sed 's/=.*//' | sort | tr '\\n' ' '; echo $1; echo odd >&2; touch got",
+        )
+        .await;
         test.plugin(&plugin(), json!({"command": "false"})).await.unwrap();
         let texts = test.log_texts();
         let known = ["HOME", "LC_ALL", "OLDPWD", "PATH", "one"];

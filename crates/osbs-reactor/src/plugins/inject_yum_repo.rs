@@ -47,8 +47,8 @@ impl Plugin for InjectYumRepo {
         if !on_scratch[last] {
             dockerfile.append_lines(&removal(repos.keys(), user))?;
         }
+        let names: Vec<_> = repos.keys().map(|&name| name.to_owned()).collect();
         run.write_dockerfile(&dockerfile)?;
-        let names: Vec<_> = repos.keys().copied().collect();
         run.log().info(format!("repo files during the build: {}", names.join(", ")));
         Ok(Done::Value(json!(names)))
     }
@@ -140,8 +140,12 @@ mod tests {
             .await;
         let named_scratch = format!("FROM scratch AS s\nADD x /\nFROM b\nA\nRUN x\n{rm}");
         check_edit("FROM scratch AS s\nADD x /\nFROM b\nRUN x\n", "", &named_scratch).await;
-        check_edit("FROM scratch AS s\nADD x /\nFROM s\nADD y /\n", "", "FROM scratch AS s\nADD x /\nFROM s\nADD y /\n")
-            .await;
+        check_edit(
+            "FROM scratch AS s\nADD x /\nFROM s\nADD y /\n",
+            "",
+            "FROM scratch AS s\nADD x /\nFROM s\nADD y /\n",
+        )
+        .await;
         // A last instruction that is continued into nothing must not swallow what is appended.
         check_edit("FROM a\nRUN x \\\n", "", &format!("FROM a\nA\nRUN x\n{rm}")).await;
     }

@@ -35,17 +35,25 @@
 //! * What the summary shall show goes into `run.facts`.
 //! * Add `mod NAME;` and `NAME::plugin()` below.
 
+mod add_dockerfile;
 mod add_filesystem;
+mod add_help;
 mod add_labels_in_dockerfile;
+mod add_yum_repo_by_url;
 mod all_rpm_packages;
 mod bump_release;
 mod change_from_in_dockerfile;
 mod check_and_set_platforms;
+mod check_and_set_rebuild;
 mod compare_components;
 mod compress;
+mod distgit_fetch_artefacts;
+mod distribution_scope;
 mod export_operator_manifests;
 mod fetch_worker_metadata;
 mod group_manifests;
+mod hide_files;
+mod inject_yum_repo;
 mod koji_upload;
 mod native;
 mod orchestrate_build;
@@ -66,17 +74,25 @@ use crate::plugin::{PluginType, PluginTypes};
 /// Every plugin there is.
 pub fn all() -> PluginTypes {
     let mut types: Vec<PluginType> = vec![
+        add_dockerfile::plugin(),
         add_filesystem::plugin(),
+        add_help::plugin(),
         add_labels_in_dockerfile::plugin(),
+        add_yum_repo_by_url::plugin(),
         all_rpm_packages::plugin(),
         bump_release::plugin(),
         change_from_in_dockerfile::plugin(),
         check_and_set_platforms::plugin(),
+        check_and_set_rebuild::plugin(),
         compare_components::plugin(),
         compress::plugin(),
+        distgit_fetch_artefacts::plugin(),
+        distribution_scope::plugin(),
         export_operator_manifests::plugin(),
         fetch_worker_metadata::plugin(),
         group_manifests::plugin(),
+        hide_files::plugin(),
+        inject_yum_repo::plugin(),
         koji_upload::plugin(),
         orchestrate_build::plugin(),
         pull_base_image::plugin(),
