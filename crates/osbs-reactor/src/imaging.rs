@@ -1,6 +1,7 @@
 //! How a worker makes images: the choices of the machine and the site, handed in with the services.
 
 use osbs_image::{Compression, Descriptor, ImageFormat};
+use osbs_sandbox::{Runtime, RuntimeError, known_runtime};
 use osbs_types::Digest;
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ pub struct Imaging {
     pub cgroup: Option<String>,
     /// Preferred OCI runtime; `None`: the first that works.
     pub runtime: Option<String>,
+    /// The file that remembers which one did.
+    pub runtime_memory: PathBuf,
 }
 
 /// The image a worker has built, for plugins that push and measure it.
@@ -37,6 +40,14 @@ pub struct BuiltFacts {
 }
 
 impl Imaging {
+    /// The OCI runtime that works on this machine.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn oci_runtime(&self) -> Result<Runtime, RuntimeError> {
+        known_runtime(self.runtime.as_deref(), &self.runtime_memory)
+    }
+
     /// The defaults, with archives in `results` below `folder`.
     pub fn in_folder(folder: &std::path::Path) -> Self {
         Self {
@@ -46,6 +57,7 @@ impl Imaging {
             threads: 0,
             cgroup: None,
             runtime: None,
+            runtime_memory: folder.join("runtime.json"),
         }
     }
 }

@@ -19,6 +19,7 @@ mod probe_program;
 mod process;
 pub mod rooted;
 mod runtime;
+mod runtime_memory;
 mod supervise;
 
 pub use cgroup::remove_cgroups;
@@ -28,4 +29,5 @@ pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
 pub use overlay::Overlay;
 pub use process::{ProcessError, ProcessId};
 pub use runtime::{Refusal, Runtime, RuntimeError, RuntimeKind, probe_runtime};
+pub use runtime_memory::known_runtime;
 pub use supervise::{Isolation, spawn_isolated};

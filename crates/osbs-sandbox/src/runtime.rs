@@ -27,7 +27,7 @@ pub enum RuntimeKind {
 }
 
 impl RuntimeKind {
-    const ALL: [Self; 3] = [Self::Runc, Self::Crun, Self::Youki];
+    pub(crate) const ALL: [Self; 3] = [Self::Runc, Self::Crun, Self::Youki];
 
     /// The program's name.
     pub fn as_str(self) -> &'static str {

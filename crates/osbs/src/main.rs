@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 fn run(session: &Session, command: Command) -> Result<u8, Failure> {
     // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
     match command {
-        Command::RunBuild(args) => return commands::run_build::run(args),
+        Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
         Command::Completion(args) => return commands::completion::run(&args),
         _ => {}
     }

@@ -65,9 +65,12 @@ fn home(global: &Global) -> Result<PathBuf, Failure> {
         return std::path::absolute(home).map_err(|e| Failure::new(ErrorKind::User, &e));
     }
     let data = std::env::var_os("XDG_DATA_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let user = || std::env::var_os("HOME").filter(|path| !path.is_empty()).map(|home| PathBuf::from(home).join(".local/share"));
+    let user = || {
+        std::env::var_os("HOME").filter(|path| !path.is_empty()).map(|home| PathBuf::from(home).join(".local/share"))
+    };
     data.or_else(user).map(|data| data.join("osbs")).ok_or_else(|| {
-        Failure::message(ErrorKind::User, "neither HOME nor OSBS_HOME is set").with_hint("say where to work: --home DIR")
+        Failure::message(ErrorKind::User, "neither HOME nor OSBS_HOME is set")
+            .with_hint("say where to work: --home DIR")
     })
 }
 

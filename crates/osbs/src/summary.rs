@@ -87,7 +87,10 @@ pub(crate) async fn gather(cluster: &dyn Cluster, build: &Build) -> Result<Summa
 }
 
 fn steps(durations: &[(String, f64)]) -> String {
-    let shown = durations.iter().take(6).map(|(name, seconds)| format!("{name} {}", duration(Duration::from_secs_f64(*seconds))));
+    let shown = durations
+        .iter()
+        .take(6)
+        .map(|(name, seconds)| format!("{name} {}", duration(Duration::from_secs_f64(*seconds))));
     shown.collect::<Vec<_>>().join(", ")
 }
 
@@ -130,7 +133,10 @@ impl PlatformSummary {
         page.line("digest", &fact("digest"));
         if let Some(archive) = self.facts.get("archive").and_then(Value::as_object) {
             let bytes = archive.get("size").and_then(Value::as_u64).unwrap_or_default();
-            page.line("archive", &format!("{} ({})", archive.get("path").and_then(Value::as_str).unwrap_or_default(), size(bytes)));
+            page.line(
+                "archive",
+                &format!("{} ({})", archive.get("path").and_then(Value::as_str).unwrap_or_default(), size(bytes)),
+            );
         }
         page.line("time", &steps(&self.durations));
     }
@@ -188,6 +194,21 @@ mod tests {
             index_digest: Some("localhost:5000/hello@sha256:34".into()),
         };
         insta::assert_snapshot!(summary.render(Paint::OFF), @r"
+
+        hello-1 is Complete in 3.2 s
+
+           x86_64  hello-1-x86_64  41.2 MB in 2 layers, the new one 1.3 MB, 62 RPMs
+                   localhost:5000/hello:u1-x86_64
+           digest  sha256:12
+          archive  /r/compressed.tar.gz (40.0 MB)
+             time  build 1.2 s
+
+            index  localhost:5000/hello@sha256:34
+             tags  localhost:5000/hello:1-1
+                   localhost:5000/hello:latest
+             time  orchestrate_build 2.9 s
+              log  osbs build-logs hello-1 [--platform P]
+           record  osbs get-build hello-1
         ");
     }
 }

@@ -25,6 +25,7 @@ pub(crate) enum ColorChoice {
 
 impl Paint {
     /// No colours.
+    #[cfg(test)]
     pub(crate) const OFF: Self = Self { on: false };
 
     /// What the user wants on a stream that is a terminal or not.
@@ -99,7 +100,11 @@ pub(crate) fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 || value >= 99.5 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value >= 99.5 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `340 ms`, `2.1 s`, `3 min 20 s`, `1 h 05 min`.
@@ -165,16 +170,23 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in
-            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (41_200_000, "41.2 MB"), (999_999, "1.0 MB"), (1_350_000_000, "1.4 GB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (41_200_000, "41.2 MB"),
+            (999_999, "1.0 MB"),
+            (1_350_000_000, "1.4 GB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }
 
     #[test]
     fn durations() {
-        for (milliseconds, text) in [(0, "0 ms"), (340, "340 ms"), (2100, "2.1 s"), (200_000, "3 min 20 s"), (3_900_000, "1 h 05 min")] {
+        for (milliseconds, text) in
+            [(0, "0 ms"), (340, "340 ms"), (2100, "2.1 s"), (200_000, "3 min 20 s"), (3_900_000, "1 h 05 min")]
+        {
             assert_eq!(duration(Duration::from_millis(milliseconds)), text);
         }
     }

@@ -125,8 +125,7 @@ impl AddFilesystem {
             gpg_key: conf.image_build.get("gpgkey").cloned(),
             folder: run.workdir()?.join("filesystem"),
             program_path: run.services.program_path.clone(),
-            runtime: run.services.imaging.runtime.clone(),
-            cgroup: run.services.imaging.cgroup.clone(),
+            imaging: run.services.imaging.clone(),
             log: run.log().clone(),
         })
     }

@@ -92,7 +92,7 @@ fn file_name(text: &str, url: &Url) -> String {
     let stem: String = stem.chars().map(plain).take(200).collect();
     let stem = if stem.is_empty() { "yum" } else { &stem };
     let hash = Md5::digest(text.as_bytes());
-    let digits: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    let digits = format!("{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2]);
     format!("{stem}-{}.repo", &digits[..5])
 }
 
@@ -162,13 +162,13 @@ fn with_proxy(text: &str, proxy: &str) -> Option<String> {
             continue;
         }
         let is_quiet = trimmed.is_empty() || trimmed.starts_with(['#', ';']);
-        if !is_quiet && !(is_continuation && in_section) {
+        if !(is_quiet || is_continuation && in_section) {
             if trimmed.starts_with('[') {
                 if !trimmed.ends_with(']') || trimmed.len() < 3 {
                     return None;
                 }
                 (in_section, in_old_proxy) = (true, false);
-                changed.push_str(&format!("{line}\nproxy = {proxy}\n"));
+                changed.extend([line, "\nproxy = ", proxy, "\n"]);
                 continue;
             }
             let (key, _) = line.split_once(['=', ':']).filter(|_| in_section)?;
@@ -301,7 +301,7 @@ mod tests {
             ("http://example.com/%zz%4.repo", "_zz_4-DIGITS.repo"),
         ] {
             let hash = Md5::digest(url.as_bytes());
-            let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits = format!("{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2]);
             let found = RepoUrl::parse(url).unwrap().file_name;
             assert_eq!(found, expected.replace("DIGITS", &digits[..5]), "{url}");
         }

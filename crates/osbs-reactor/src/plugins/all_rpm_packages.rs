@@ -3,13 +3,14 @@
 //! Runs `rpm` inside the image; an image without one is read from outside (6.1, O9).
 
 use crate::events::Logger;
+use crate::imaging::Imaging;
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
 use async_trait::async_trait;
 use osbs_image::{Store, StoredImage};
 use osbs_rpm::{DATABASE_FOLDERS, Package, QUERY_FORMAT, parse_query_output, read_database};
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{Network, Overlay, RunSpec, StreamId, probe_runtime};
+use osbs_sandbox::{Network, Overlay, RunSpec, StreamId};
 use osbs_types::Phase;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,8 +45,7 @@ impl Plugin for AllRpmPackages {
             image: StoredImage::load(&run.services.store, &facts.manifest)?,
             store: run.services.store.clone(),
             folder: run.workdir()?.join("rpm-query"),
-            runtime: run.services.imaging.runtime.clone(),
-            cgroup: run.services.imaging.cgroup.clone(),
+            imaging: run.services.imaging.clone(),
             log: run.log().clone(),
         };
         let mut packages = run.blocking(move |cancel| query.run(cancel)).await?;
@@ -63,8 +63,7 @@ struct Query {
     image: StoredImage,
     store: Store,
     folder: PathBuf,
-    runtime: Option<String>,
-    cgroup: Option<String>,
+    imaging: Imaging,
     log: Logger,
 }
 
@@ -100,7 +99,7 @@ impl Query {
             self.log.info("the image has no rpm program: its database is read from outside");
             return Ok(None);
         };
-        let runtime = match probe_runtime(self.runtime.as_deref()) {
+        let runtime = match self.imaging.oci_runtime() {
             Ok(runtime) => runtime,
             Err(error) => {
                 self.log.warning(format!("no container can run here, the database is read from outside: {error}"));
@@ -111,7 +110,7 @@ impl Query {
         let mut spec = RunSpec::new(root, bundle, args);
         spec.env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), "LC_ALL=C".to_owned()];
         spec.network = Network::None;
-        spec.cgroup_path.clone_from(&self.cgroup);
+        spec.cgroup_path.clone_from(&self.imaging.cgroup);
         let (mut output, mut complaints) = (String::new(), String::new());
         let mut collect = |stream: StreamId, line: &[u8]| {
             let into = if stream == StreamId::Stdout { &mut output } else { &mut complaints };

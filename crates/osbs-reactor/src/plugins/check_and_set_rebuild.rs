@@ -124,7 +124,7 @@ mod tests {
             None => assert!(matches!(ended, Done::Skipped(_))),
         }
         let config = test.cluster.get_build_config("web-main").await.unwrap().unwrap();
-        assert_eq!(config.labels.get("is_autorebuild").is_some(), marked, "{dockerfile} {label:?}");
+        assert_eq!(config.labels.contains_key("is_autorebuild"), marked, "{dockerfile} {label:?}");
         assert_eq!(config.labels["git-branch"], "main", "other labels stay");
     }
 

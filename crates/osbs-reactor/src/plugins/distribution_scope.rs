@@ -68,7 +68,7 @@ mod tests {
         let mut test = run_with(&format!("FROM a\n{label}"), &[], PluginLists::default()).await;
         let labels = parent.map(|parent| (LABEL.to_owned(), parent.to_owned())).into_iter().collect();
         let env = vec![("SCOPE".to_owned(), "public".to_owned())];
-        test.run.parents.base_inspect = Some(ParentInspect { labels, env, ..Default::default() });
+        test.run.parents.base_inspect = Some(ParentInspect { env, labels, ..Default::default() });
         match test.plugin(&plugin(), json!({})).await {
             Ok(_) => assert!(allowed, "{own:?} on {parent:?}"),
             Err(error) => {

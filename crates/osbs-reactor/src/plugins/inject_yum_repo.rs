@@ -59,7 +59,7 @@ fn repos(files: &BTreeMap<String, String>) -> Result<BTreeMap<&str, &str>, Plugi
     let mut repos = BTreeMap::new();
     for (path, text) in files {
         let Some(name) = path.strip_prefix(REPO_FOLDER) else { continue };
-        if name.contains('/') || !name.ends_with(".repo") {
+        if name.contains('/') || name.strip_suffix(".repo").is_none() {
             continue;
         }
         if name.chars().any(|c| c.is_control() || c == '\'' || c == '\\') {

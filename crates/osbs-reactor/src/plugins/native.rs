@@ -97,7 +97,7 @@ impl Job {
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
         let parents = ById { store: &self.store };
-        let runtime = osbs_sandbox::probe_runtime(self.imaging.runtime.as_deref());
+        let runtime = self.imaging.oci_runtime();
         match &runtime {
             Ok(runtime) => observer.log.debug(format!("containers run by {}", runtime.program.display())),
             Err(error) => observer.log.warning(format!("no container can run here: {error}")),

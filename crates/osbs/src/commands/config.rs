@@ -120,7 +120,8 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
     ));
     for platform in reactor.value.enabled_platforms() {
         let clusters = reactor.value.enabled_clusters(&platform);
-        let clusters: Vec<_> = clusters.iter().map(|c| format!("{} ({} at once)", c.name, c.max_concurrent_builds)).collect();
+        let clusters: Vec<_> =
+            clusters.iter().map(|c| format!("{} ({} at once)", c.name, c.max_concurrent_builds)).collect();
         session.print(&format!("platform        {platform}: {}\n", clusters.join(", ")));
     }
     for registry in &reactor.value.registries {
@@ -150,7 +151,8 @@ fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
 fn read_files(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let one = |file: &PathBuf| {
         let key = file.file_name().and_then(|name| name.to_str());
-        let key = key.ok_or_else(|| Failure::message(ErrorKind::User, format!("{} has no usable name", file.display())))?;
+        let key =
+            key.ok_or_else(|| Failure::message(ErrorKind::User, format!("{} has no usable name", file.display())))?;
         let bytes = std::fs::read(file)
             .map_err(|e| Failure::new(ErrorKind::User, &e).with_hint(format!("cannot read {}", file.display())))?;
         Ok((key.to_owned(), bytes))

@@ -54,6 +54,11 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         session.print(&format!("{} is {}: {}\n", build.name, build.state, build.reason));
     }
     let verb = if args.dry_run { "would remove" } else { "removed" };
-    session.print(&format!("{verb} {} blobs and {} unpacked layers, {}\n", report.blobs, report.layers, size(report.bytes)));
+    session.print(&format!(
+        "{verb} {} blobs and {} unpacked layers, {}\n",
+        report.blobs,
+        report.layers,
+        size(report.bytes)
+    ));
     Ok(0)
 }

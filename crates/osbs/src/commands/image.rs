@@ -130,7 +130,9 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
         Some(_) => Err(format!("the level of {method} is {low} to {high}")),
     };
     match method {
-        "gzip" => Ok(number(1, 9)?.map_or_else(Compression::default, |level| Compression::Gzip { level: level as u32 })),
+        "gzip" => {
+            Ok(number(1, 9)?.map_or_else(Compression::default, |level| Compression::Gzip { level: level as u32 }))
+        }
         "zstd" => Ok(Compression::Zstd { level: number(1, 19)?.unwrap_or(3) }),
         "none" if level.is_none() => Ok(Compression::None),
         _ => Err("expected gzip[:LEVEL], zstd[:LEVEL] or none".to_owned()),
@@ -230,7 +232,8 @@ fn registry(tag: &PullSpec, insecure: bool) -> Result<Registry, Failure> {
 }
 
 async fn start_upload(args: &ImageBuildArgs) -> Result<Option<osbs_registry::Upload>, Failure> {
-    let Some(tag) = args.tag.iter().find(|tag| tag.registry().is_some()).filter(|_| args.output.contains(&Output::Push))
+    let Some(tag) =
+        args.tag.iter().find(|tag| tag.registry().is_some()).filter(|_| args.output.contains(&Output::Push))
     else {
         return Ok(None);
     };
@@ -307,7 +310,8 @@ impl Builder {
     ) -> Result<BuiltImage, Failure> {
         let file = args.file.clone().unwrap_or_else(|| args.context.join("Dockerfile"));
         let text = std::fs::read_to_string(&file).map_err(|e| {
-            Failure::new(ErrorKind::User, &e).with_hint(format!("{} must be a Dockerfile: name it with --file", file.display()))
+            Failure::new(ErrorKind::User, &e)
+                .with_hint(format!("{} must be a Dockerfile: name it with --file", file.display()))
         })?;
         let name = file.file_name().map_or_else(|| "Dockerfile".to_owned(), |name| name.to_string_lossy().into_owned());
         let dockerfile = Dockerfile::parse(&text, &name).map_err(|e| e.to_failure())?;
@@ -316,7 +320,8 @@ impl Builder {
             .prefix("image-build-")
             .tempdir_in(work_root(&self.home)?)
             .map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
-        let runtime = osbs_sandbox::probe_runtime(None).map_err(|e| Failure::new(e.kind(), &e));
+        let runtime =
+            osbs_sandbox::known_runtime(None, &self.home.join("runtime.json")).map_err(|e| Failure::new(e.kind(), &e));
         let mut request =
             BuildRequest::new(&dockerfile, &args.context, parents, platform.architecture(), work.path(), &self.store);
         request.build_args = args.build_arg.iter().cloned().collect::<BTreeMap<_, _>>();

@@ -3,8 +3,8 @@
 //! Puts the outside world together for the reactor: cluster, store, transport, event log, signals.
 
 use crate::site::{Connector, program_path};
-use osbs_client::git::Git;
 use clap::Args;
+use osbs_client::git::Git;
 use osbs_cluster::{Build, Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
 use osbs_cluster_local::{Home, build_cgroup};
 use osbs_http::{Transport, TransportConfig};
@@ -146,11 +146,7 @@ impl Place {
     }
 
     /// Without a cluster, for someone who tries a build JSON by hand.
-    async fn alone(
-        home: PathBuf,
-        connector: Connector,
-            input: &Input,
-    ) -> Result<Self, Failure> {
+    async fn alone(home: PathBuf, connector: Connector, input: &Input) -> Result<Self, Failure> {
         let cluster = MemoryCluster::new("default", |_| Script::holds());
         let name: BuildName = "inside-build".parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
         let source = GitSource { uri: input.build_json.source.uri.clone(), git_ref: String::new() };
@@ -161,11 +157,7 @@ impl Place {
     }
 }
 
-fn services(
-    place: &Place,
-    env: &BTreeMap<String, String>,
-    events: &Arc<dyn EventSink>,
-) -> Result<Services, Failure> {
+fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn EventSink>) -> Result<Services, Failure> {
     let store = Store::open(&place.home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let path = env.get("PATH").cloned().unwrap_or_else(|| program_path().to_string_lossy().into_owned());
     let git = Git::new(&path);
@@ -178,6 +170,7 @@ fn services(
     let mut imaging = Imaging::in_folder(&place.work);
     imaging.results_dir.clone_from(&place.results);
     imaging.cgroup.clone_from(&place.cgroup);
+    imaging.runtime_memory = place.home.join("runtime.json");
     Ok(Services {
         cluster: Arc::clone(&place.cluster),
         workers: Arc::new(workers),

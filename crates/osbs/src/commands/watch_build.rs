@@ -1,8 +1,8 @@
 //! `osbs watch-build`: waits for a build to end.
 
+use crate::args::OutputArg;
 use crate::follow::{self, Follow};
 use crate::record;
-use crate::args::OutputArg;
 use crate::session::Session;
 use clap::Args;
 use osbs_types::Failure;

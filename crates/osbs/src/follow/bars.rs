@@ -64,7 +64,11 @@ impl Bars {
                 let text = state.to_string();
                 let bar = self.bar(Some(platform));
                 bar.set_style(style(SPINNER));
-                bar.finish_with_message(if *state == BuildState::Complete { paint.green(&text) } else { paint.red(&text) });
+                bar.finish_with_message(if *state == BuildState::Complete {
+                    paint.green(&text)
+                } else {
+                    paint.red(&text)
+                });
             }
             _ => {}
         }

@@ -2,6 +2,9 @@
 //! repositories made on the spot, and a parent image with a real shell in it. Everything goes when it is dropped.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod gate;
+pub mod inspect;
+
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -35,8 +38,11 @@ pub fn can_run() -> bool {
         println!("skipped: OSBS_TEST_SKIP_REAL is set");
         return false;
     }
-    for (program, package) in [("git", "git"), ("runc", "runc"), ("docker-registry", "docker-registry"), ("busybox", "busybox-static")] {
-        let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().is_ok_and(|o| o.status.success());
+    for (program, package) in
+        [("git", "git"), ("runc", "runc"), ("docker-registry", "docker-registry"), ("busybox", "busybox-static")]
+    {
+        let found =
+            Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().is_ok_and(|o| o.status.success());
         assert!(found, "{program} is missing: apt-get install {package} (or set OSBS_TEST_SKIP_REAL=1)");
     }
     let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
@@ -171,9 +177,8 @@ impl World {
 
     /// A layered repository on `base:1` with these further lines.
     pub fn layered(&self, name: &str, lines: &str) -> String {
-        let dockerfile = format!(
-            "FROM base:1\nLABEL name=test/{name} com.redhat.component={name}-container version=1\n{lines}\n"
-        );
+        let dockerfile =
+            format!("FROM base:1\nLABEL name=test/{name} com.redhat.component={name}-container version=1\n{lines}\n");
         self.repository(name, &[("Dockerfile", &dockerfile), ("file.txt", "content\n")])
     }
 
@@ -214,7 +219,10 @@ impl World {
         let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                       application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
         let url = format!("http://{}{path}", self.registry);
-        let got = Command::new("curl").args(["-s", "-H", accept, "-w", "\n%{http_code}", &url]).output().expect("curl starts");
+        let got = Command::new("curl")
+            .args(["-s", "-H", accept, "-w", "\n%{http_code}", &url])
+            .output()
+            .expect("curl starts");
         let text = String::from_utf8_lossy(&got.stdout).into_owned();
         let (body, code) = text.rsplit_once('\n').expect("a code");
         (code.parse().expect("a number"), body.to_owned())
@@ -238,7 +246,10 @@ impl World {
         let busybox = Command::new("sh").args(["-c", "command -v busybox"]).output().expect("sh starts");
         let busybox = String::from_utf8_lossy(&busybox.stdout).trim().to_owned();
         fs::copy(&busybox, context.join("root/bin/busybox")).expect("busybox is there");
-        for program in ["sh", "cat", "echo", "ls", "sleep", "mkdir", "rm", "dd", "seq", "head", "uname", "true", "false", "env", "id", "touch", "kill", "printf", "yes", "trap"] {
+        for program in [
+            "sh", "cat", "echo", "ls", "sleep", "mkdir", "rm", "dd", "seq", "head", "uname", "true", "false", "env",
+            "id", "touch", "kill", "printf", "yes", "trap",
+        ] {
             let _ = std::os::unix::fs::symlink("busybox", context.join("root/bin").join(program));
         }
         fs::write(context.join("root/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("written");

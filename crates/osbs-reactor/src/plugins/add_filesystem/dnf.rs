@@ -4,10 +4,11 @@
 //! build does, in its own PID and mount namespace.
 
 use crate::events::Logger;
+use crate::imaging::Imaging;
 use crate::kickstart::Script;
 use crate::plugin::PluginError;
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{RunSpec, StreamId, probe_runtime};
+use osbs_sandbox::{RunSpec, StreamId};
 use osbs_types::{ErrorKind, Failure, Platform};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -40,10 +41,8 @@ pub(super) struct Install {
     pub(super) folder: PathBuf,
     /// `PATH`.
     pub(super) program_path: String,
-    /// Preferred OCI runtime.
-    pub(super) runtime: Option<String>,
-    /// Of the scripts' containers.
-    pub(super) cgroup: Option<String>,
+    /// How scripts are run.
+    pub(super) imaging: Imaging,
     /// Where output goes.
     pub(super) log: Logger,
 }
@@ -175,13 +174,13 @@ impl Install {
     }
 
     fn script(&self, root: &Path, script: &Script, cancel: &CancellationToken) -> Result<(), PluginError> {
-        let runtime = probe_runtime(self.runtime.as_deref())?;
+        let runtime = self.imaging.oci_runtime()?;
         let bundle = self.folder.join("bundle");
         std::fs::create_dir_all(&bundle).map_err(|e| resource("make", &bundle, &e))?;
         let args = vec![script.interpreter.clone(), "-c".to_owned(), script.text.clone()];
         let mut spec = RunSpec::new(root, &bundle, args);
         spec.env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
-        spec.cgroup_path.clone_from(&self.cgroup);
+        spec.cgroup_path.clone_from(&self.imaging.cgroup);
         let mut relay = |_: StreamId, line: &[u8]| self.log.info(line);
         let outcome = osbs_sandbox::run(&runtime, &spec, &mut relay, cancel)?;
         if outcome.exit_code != 0 {

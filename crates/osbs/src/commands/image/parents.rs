@@ -65,14 +65,17 @@ impl Parents {
         let mut spec: PullSpec = name.parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
         if spec.registry().is_none() {
             let library = if spec.namespace().is_none() { "library/" } else { "" };
-            spec = format!("{DEFAULT_REGISTRY}/{library}{spec}").parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
+            spec =
+                format!("{DEFAULT_REGISTRY}/{library}{spec}").parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
         }
         let registry = registry(spec.registry().unwrap_or(DEFAULT_REGISTRY), self.insecure)?;
         let pull = osbs_registry::pull(&registry, &spec, architecture, &self.store, &self.cancel, Progress::none());
         let pulled = self.handle.block_on(pull).map_err(|e| Failure::new(e.kind(), &e))?;
         // Kept for the next build; gc takes it when nothing uses it.
         let image = ImageRef { descriptor: pulled.image.manifest.clone() };
-        self.store.set_ref(&format!("parent/{spec}"), &image, "osbs image build").map_err(|e| Failure::new(e.kind(), &e))?;
+        self.store
+            .set_ref(&format!("parent/{spec}"), &image, "osbs image build")
+            .map_err(|e| Failure::new(e.kind(), &e))?;
         Ok(pulled.image)
     }
 }
