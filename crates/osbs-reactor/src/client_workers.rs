@@ -1,7 +1,7 @@
 //! Worker clusters by way of osbs-client: the real [`WorkerClusters`].
 //!
-//! A cluster of the site's configuration is an instance (section) of the worker `osbs.conf`. Without such a file, or
-//! without that section, it is the cluster this build runs on.
+//! A cluster of the site's configuration is an instance (section) of the worker `osbs.conf`. Without such a file the one of
+//! the request is read; without that section it is the cluster this build runs on.
 
 use crate::workers::{WorkerCluster, WorkerClusters, WorkerRequest};
 use async_trait::async_trait;
@@ -21,17 +21,18 @@ pub struct ClientWorkers {
     pub connector: Arc<dyn ClusterConnector>,
     /// The namespace where an instance names none: the orchestrator's own.
     pub namespace: String,
+    /// The `osbs.conf` of whoever asked for the build, used where the site's configuration names no other.
+    pub fallback_conf: Option<PathBuf>,
     /// How git is run.
     pub git: Git,
     /// For short-lived clones.
     pub scratch_dir: PathBuf,
 }
 
-fn conf(config_dir: Option<&Path>) -> Result<Option<OsbsConf>, Failure> {
-    let Some(folder) = config_dir else { return Ok(None) };
-    let path = folder.join("osbs.conf");
+fn conf(path: Option<&Path>) -> Result<Option<OsbsConf>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = std::fs::read_to_string(path).map_err(|error| {
         let text = format!("the configuration of worker clusters, {name}, cannot be read: {error}");
         Failure::message(ErrorKind::Policy, text)
             .with_hint("check clusters_client_config_dir in config.yaml, or client_config_secret in osbs.conf")
@@ -58,11 +59,13 @@ impl WorkerClusters for ClientWorkers {
         overrides: &Map<String, Value>,
     ) -> Result<Arc<dyn WorkerCluster>, Failure> {
         let failed = |error: ClientError| error.to_failure();
-        let conf = conf(config_dir)?;
-        let with_conf = |options| Settings::new(conf.clone(), name, options, arguments(overrides));
-        let mut settings = with_conf(BTreeMap::new());
+        let conf =
+            conf(config_dir.map(|folder| folder.join("osbs.conf")).as_deref().or(self.fallback_conf.as_deref()))?;
+        let with_conf = |instance, options| Settings::new(conf.clone(), instance, options, arguments(overrides));
+        let mut settings = with_conf(name, BTreeMap::new());
         if conf.is_none() || settings.lacks_instance() {
-            settings = with_conf([("namespace".to_owned(), self.namespace.clone())].into());
+            // The cluster this build runs on, with what the file says for the usual instance.
+            settings = with_conf("default", [("namespace".to_owned(), self.namespace.clone())].into());
         }
         let instance = settings.resolve().map_err(|error| error.to_failure())?.value;
         let cluster = connect(&*self.connector, &instance).await.map_err(failed)?;

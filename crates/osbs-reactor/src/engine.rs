@@ -86,6 +86,7 @@ impl Reactor {
                 return Err(failure.clone());
             }
         }
+        adopt_configuration(run)?;
         fetch_source(run).await?;
         self.phase(run, Phase::Prebuild, prebuild.plugins).await?;
         self.build_step(run).await?;
@@ -300,6 +301,17 @@ fn stop_here(run: &Run) -> Result<(), Failure> {
     if run.cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
 }
 
+/// Lists without `reactor_config` (workers of arrangements 1 to 5) still obey a configuration that was handed in.
+fn adopt_configuration(run: &mut Run) -> Result<(), Failure> {
+    let Some(text) = run.reactor_config_text.clone() else { return Ok(()) };
+    if run.request.plugins.entry(Phase::Prebuild, "reactor_config").is_none() {
+        let parsed = osbs_config::ReactorConfig::parse(&text, "REACTOR_CONFIG").map_err(|error| error.to_failure())?;
+        run.config = std::sync::Arc::new(parsed.value);
+        run.config_loaded = true;
+    }
+    Ok(())
+}
+
 /// Keeps garbage collection away from the images of this run.
 async fn hold_store(run: &mut Run) -> Result<(), Failure> {
     let (store, owner) = (run.services.store.clone(), run.build.name.to_string());
@@ -440,7 +452,7 @@ fn combine(main: Result<(), Failure>, exit: Vec<Failure>) -> Result<(), Failure>
 
 fn report(run: &Run, outcome: &Result<(), Failure>) {
     if let Some(text) = &run.original_dockerfile {
-        run.logger.info(format!("Dockerfile as committed:\n{text}"));
+        run.logger.info(format!("Dockerfile before its parents were fixed:\n{text}"));
     }
     if !run.facts.is_empty() {
         run.logger.event(EventKind::Result { platform: None, facts: Value::Object(run.facts.clone()) });

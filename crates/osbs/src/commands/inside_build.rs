@@ -164,6 +164,7 @@ fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn Even
     let workers = ClientWorkers {
         connector: Arc::new(place.connector.clone()),
         namespace: place.build.namespace.clone(),
+        fallback_conf: env.get("OSBS_CONF").map(PathBuf::from),
         git: git.clone(),
         scratch_dir: place.work.clone(),
     };
