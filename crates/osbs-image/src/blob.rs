@@ -32,12 +32,8 @@ impl Store {
     pub fn blob_writer_resume(&self, digest: &Digest) -> Result<BlobWriter, StoreError> {
         let path = self.root().join("partial").join(digest.hex());
         let state_path = path.with_extension("state");
-        let file = File::options()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let file =
+            File::options().create(true).read(true).append(true).open(&path).map_err(StoreError::io("open", &path))?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             return self.blob_writer();
         }

@@ -36,7 +36,7 @@ fn format_of(start: &[u8]) -> Format {
 }
 
 /// Reads up to [`PEEK`] bytes and gives them back in front of the rest.
-fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, io::Chain<Cursor<Vec<u8>>, R>)> {
+fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
     let mut start = vec![0; PEEK];
     let mut length = 0;
     while length < PEEK {
@@ -143,7 +143,15 @@ pub fn open_archive(reader: Box<dyn Read + Send>) -> io::Result<Option<ArchiveRe
     match peek(inner) {
         Ok((start, inner)) if is_tar(&start) => Ok(Some(ArchiveReader { inner: Box::new(inner) })),
         Ok(_) => Ok(None),
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::Other
+            ) =>
+        {
             Ok(None)
         }
         Err(e) => Err(e),
@@ -240,6 +248,33 @@ mod tests {
         }
         let zeros = vec![0; 40_000_000];
         check_splice(&zeros, &gzip(&zeros, 6));
+    }
+
+    /// Gives a few bytes at a time, as a slow connection does.
+    struct Drops<'a>(&'a [u8], usize);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            let take = (self.1 % 5 + 1).min(buffer.len()).min(self.0.len());
+            buffer[..take].copy_from_slice(&self.0[..take]);
+            self.0 = &self.0[take..];
+            Ok(take)
+        }
+    }
+
+    #[test]
+    fn small_reads_give_the_same_facts() {
+        let tar = tar();
+        for level in [1, 4, 9] {
+            let zipped = gzip(&tar[..400_000], level);
+            let facts = |reader: &mut dyn Read| {
+                let mut reader = GzipReader::new(reader);
+                io::copy(&mut reader, &mut io::sink()).expect("valid");
+                reader.finish().expect("at the end").0.splice
+            };
+            assert_eq!(facts(&mut Drops(&zipped, level as usize)), facts(&mut zipped.as_slice()), "level {level}");
+        }
     }
 
     #[test]

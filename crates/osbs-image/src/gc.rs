@@ -3,9 +3,9 @@
 use crate::error::StoreError;
 use crate::manifest::{Descriptor, Index, Manifest};
 use crate::media_type::is_index;
+use crate::rooted::remove_tree;
 use crate::store::Store;
 use crate::stored_image::{MAX_DOCUMENT, chain_ids};
-use crate::unpack::remove_tree;
 use crate::{ImageConfig, rooted};
 use rustix::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
@@ -97,12 +97,18 @@ impl Store {
         let name = || descriptor.digest.to_string();
         let bytes = self.read_small(descriptor, MAX_DOCUMENT)?;
         if is_index(&descriptor.media_type) {
-            let index: Index = serde_json::from_slice(&bytes)
-                .map_err(|source| StoreError::Document { what: "index", name: name(), source })?;
+            let index: Index = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
+                what: "index",
+                name: name(),
+                source,
+            })?;
             return index.manifests.iter().try_for_each(|manifest| self.reach(manifest, reached));
         }
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|source| StoreError::Document { what: "manifest", name: name(), source })?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
+            what: "manifest",
+            name: name(),
+            source,
+        })?;
         for part in manifest.layers.iter().chain([&manifest.config]) {
             reached.blobs.insert(part.digest.hex().to_owned());
         }

@@ -75,7 +75,12 @@ pub struct RunConfig {
     #[serde(rename = "User", default, skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub user: String,
     /// `EXPOSE`, `8080/tcp` and so on.
-    #[serde(rename = "ExposedPorts", default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        rename = "ExposedPorts",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub exposed_ports: BTreeMap<String, Value>,
     /// `ENV`, `K=V` in order.
     #[serde(rename = "Env", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]

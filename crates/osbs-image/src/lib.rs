@@ -26,6 +26,7 @@ mod unpack;
 
 pub use archive::{ArchiveDigest, ArchiveError, ArchiveInfo, write_archive, write_docker_archive_plain};
 pub use blob::{BlobReader, BlobWriter};
+pub use decompress::{ArchiveReader, open_archive};
 pub use error::StoreError;
 pub use gc::GcReport;
 pub use image_config::{History, ImageConfig, RootFs, RunConfig};
@@ -37,5 +38,4 @@ pub use oci_layout::{read_oci_layout, write_oci_layout};
 pub use refs::{ImageRef, RefRecord};
 pub use store::{Lease, Store, StoreOptions};
 pub use stored_image::{MAX_DOCUMENT, StoredImage, chain_ids};
-pub use decompress::{ArchiveReader, open_archive};
 pub use unpack::{ExtractOptions, Extracted, extract_tar};

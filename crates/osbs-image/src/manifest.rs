@@ -32,14 +32,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// A descriptor without platform and annotations.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-            platform: None,
-            annotations: None,
-            other: Map::new(),
-        }
+        Self { media_type: media_type.to_owned(), digest, size, platform: None, annotations: None, other: Map::new() }
     }
 }
 
@@ -118,9 +111,9 @@ pub struct Index {
 impl Index {
     /// The first manifest for Linux on an architecture that `wanted` accepts.
     pub fn select(&self, wanted: &Architecture) -> Option<&Descriptor> {
-        self.manifests.iter().find(|entry| {
-            entry.platform.as_ref().is_some_and(|p| p.os == "linux" && wanted.accepts(&p.architecture()))
-        })
+        self.manifests
+            .iter()
+            .find(|entry| entry.platform.as_ref().is_some_and(|p| p.os == "linux" && wanted.accepts(&p.architecture())))
     }
 }
 

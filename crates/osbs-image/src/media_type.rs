@@ -66,7 +66,7 @@ impl ImageFormat {
     }
 
     /// The media type of the same layer in this family. An unknown type stays as it is.
-    pub fn layer<'a>(self, media_type: &'a str) -> &'a str {
+    pub fn layer(self, media_type: &str) -> &str {
         let pairs =
             [(OCI_LAYER, DOCKER_LAYER), (OCI_LAYER_GZIP, DOCKER_LAYER_GZIP), (OCI_LAYER_ZSTD, DOCKER_LAYER_ZSTD)];
         let found = pairs.into_iter().find(|(oci, docker)| *oci == media_type || *docker == media_type);

@@ -114,8 +114,11 @@ pub fn read_oci_layout(
         Unresolved::Store(e) => e,
     })?;
     let bytes = store.read_small(&manifest, MAX_DOCUMENT)?;
-    let parsed: Manifest = serde_json::from_slice(&bytes)
-        .map_err(|source| StoreError::Document { what: "manifest", name: manifest.digest.to_string(), source })?;
+    let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
+        what: "manifest",
+        name: manifest.digest.to_string(),
+        source,
+    })?;
     for part in parsed.layers.iter().chain([&parsed.config]) {
         import(store, dir, part)?;
     }

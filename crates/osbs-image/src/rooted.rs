@@ -3,7 +3,7 @@
 //! Only single components and openat2 with RESOLVE_BENEATH or RESOLVE_IN_ROOT are used; see openat2(2).
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, openat, openat2};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
@@ -115,4 +115,33 @@ fn collect(
         }
     }
     Ok(found)
+}
+
+/// What stands under a name in a folder, not following a link.
+pub(crate) fn stat<F: AsFd>(folder: &F, name: &[u8]) -> Result<Stat, Errno> {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Makes a folder.
+pub(crate) fn make_dir(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755))?;
+    Ok(())
+}
+
+/// Removes a folder and all in it, never following a link.
+pub(crate) fn remove_tree(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let fd = open_child_dir(folder, name)?;
+    for item in rustix::fs::Dir::read_from(&fd)? {
+        let item = item?;
+        let child = item.file_name().to_bytes();
+        if matches!(child, b"." | b"..") {
+            continue;
+        }
+        if FileType::from_raw_mode(stat(&fd, child)?.st_mode) == FileType::Directory {
+            remove_tree(fd.as_fd(), child)?;
+        } else {
+            rustix::fs::unlinkat(&fd, child, AtFlags::empty())?;
+        }
+    }
+    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
 }

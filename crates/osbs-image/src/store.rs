@@ -97,9 +97,8 @@ impl Store {
     /// A fresh name in `tmp/`; nothing is created. It holds the process id, so that gc can tell the dead from the living.
     pub(crate) fn tmp_path(&self, what: &str) -> PathBuf {
         let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
+        let nanos =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         self.root().join("tmp").join(format!("{what}-{}-{number}-{nanos:x}", std::process::id()))
     }
 
@@ -137,11 +136,7 @@ impl Store {
 
     pub(crate) fn open_lock(&self) -> Result<File, StoreError> {
         let path = self.root().join("lock");
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))
+        File::options().create(true).append(true).open(&path).map_err(StoreError::io("open", &path))
     }
 }
 

@@ -8,7 +8,8 @@
 //! | `layers/HEX/` | the layer whose *chain id* (image-spec 1.1, config.md) is HEX, unpacked in overlayfs format | by gc |
 //! | `notes/HEX.json` | [`crate::LayerNote`] about the blob HEX: sizes, CRC, where its last deflate block begins | any time: made again |
 //! | `notes/HEX.tail` | the deflate bytes that replace the last block of the blob HEX in an archive | with its note |
-//! | `notes/HEX.state` | SHA-256 state over the uncompressed archive up to the end of the layer with chain id HEX | any time: made again |
+//! | `notes/HEX.deflate` | the whole layer blob HEX deflated again, where its own blocks cannot be taken over | any time: made again |
+//! | `notes/HEX.state` | SHA-256 state over the uncompressed archive up to the end of the layer with chain id HEX (parent or new layer) | any time: made again |
 //! | `refs/NAME.json` | [`crate::RefRecord`]: a name, what it keeps alive, its owner and time | by its owner |
 //! | `locks/HEX` | `flock` exclusive while the layer HEX is being unpacked | while nobody holds `lock` |
 //! | `leases/NAME` | one empty file a lease, named by owner, process and number; only for the message "in use by" | by its holder, by gc |

@@ -35,8 +35,11 @@ impl StoredImage {
         let name = || manifest.digest.to_string();
         let inconsistent = |reason: String| StoreError::Inconsistent { what: "manifest", name: name(), reason };
         let bytes = store.read_small(manifest, MAX_DOCUMENT)?;
-        let parsed: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|source| StoreError::Document { what: "manifest", name: name(), source })?;
+        let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
+            what: "manifest",
+            name: name(),
+            source,
+        })?;
         let mut manifest = manifest.clone();
         if manifest.media_type.is_empty() {
             manifest.media_type.clone_from(&parsed.media_type);

@@ -196,7 +196,9 @@ fn own(entry: &ParsedEntry<'_>) -> Result<TarEntry, String> {
             let value = record.value_bytes();
             match record.key_bytes() {
                 b"mtime" => mtime = parse_time(value).ok_or("its PAX time cannot be read")?,
-                b"size" | b"uid" | b"gid" if !is_number(value) => return Err("its PAX number cannot be read".to_owned()),
+                b"size" | b"uid" | b"gid" if !is_number(value) => {
+                    return Err("its PAX number cannot be read".to_owned());
+                }
                 _ => {}
             }
         }

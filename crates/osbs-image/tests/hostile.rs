@@ -59,13 +59,8 @@ fn check(what: &str, entries: &[Entry<'_>], as_layer: &Expect, as_archive: &Expe
     let root = dir.path().join("root");
     fs::create_dir(&root).expect("root");
     let fd = File::open(&root).expect("root");
-    let options = ExtractOptions {
-        owner: None,
-        mode: None,
-        max_bytes: 1 << 20,
-        max_entries: 1000,
-        name: "x.tar".to_owned(),
-    };
+    let options =
+        ExtractOptions { owner: None, mode: None, max_bytes: 1 << 20, max_entries: 1000, name: "x.tar".to_owned() };
     let result = extract_tar(&mut bytes.as_slice(), fd.as_fd(), &options, &CancellationToken::new());
     judge(&format!("{what} by ADD"), as_archive, result.map(|_| root));
     let names: Vec<_> = fs::read_dir(&canary).expect("canary").map(|e| e.expect("entry").file_name()).collect();
@@ -110,18 +105,33 @@ fn hostile_archives_stay_inside() {
     let inside = Holds(&[("tmp/x", "evil")]);
     check("absolute name", &[(f, "/tmp/x", "", evil)], &inside, &inside);
     let through = Holds(&[("canary/file", "evil")]);
-    check("relative link, then through it", &[(b'2', "l", "../canary", b""), (f, "l/file", "", evil)], &through, &through);
-    let deep = Holds(&[("a", "-> ../../.."), ("canary/file", "evil")]);
     check(
-        "many dot dots in a link",
-        &[(b'2', "a", "../../..", b""), (f, "a/canary/file", "", evil)],
-        &deep,
-        &deep,
+        "relative link, then through it",
+        &[(b'2', "l", "../canary", b""), (f, "l/file", "", evil)],
+        &through,
+        &through,
     );
-    check("absolute link, then through it", &[(b'2', "l", "/canary", b""), (f, "l/file", "", evil)], &through, &through);
+    let deep = Holds(&[("a", "-> ../../.."), ("canary/file", "evil")]);
+    check("many dot dots in a link", &[(b'2', "a", "../../..", b""), (f, "a/canary/file", "", evil)], &deep, &deep);
+    check(
+        "absolute link, then through it",
+        &[(b'2', "l", "/canary", b""), (f, "l/file", "", evil)],
+        &through,
+        &through,
+    );
     let replaced = Holds(&[("l", "evil")]);
-    check("link, then a file of its name", &[(b'2', "l", "../canary/file", b""), (f, "l", "", evil)], &replaced, &replaced);
-    check("chain of links in a loop", &[(b'2', "a", "b", b""), (b'2', "b", "a", b""), (f, "a/x", "", evil)], &Refused, &Refused);
+    check(
+        "link, then a file of its name",
+        &[(b'2', "l", "../canary/file", b""), (f, "l", "", evil)],
+        &replaced,
+        &replaced,
+    );
+    check(
+        "chain of links in a loop",
+        &[(b'2', "a", "b", b""), (b'2', "b", "a", b""), (f, "a/x", "", evil)],
+        &Refused,
+        &Refused,
+    );
     check("hard link out", &[(b'1', "h", "../canary/file", b""), (f, "h", "", evil)], &Refused, &Refused);
     check(
         "hard link out through a link",
@@ -139,7 +149,12 @@ fn hostile_archives_stay_inside() {
     check("whiteout of dot dot", &[(f, ".wh...", "", b"")], &Refused, &Holds(&[]));
     check("whiteout name", &[(f, ".wh.x", "", evil)], &Holds(&[]), &names);
     check("inside a whiteout", &[(f, ".wh.x/y", "", evil)], &Refused, &Holds(&[(".wh.x/y", "evil")]));
-    check("whiteout through a link", &[(b'2', "l", "../canary", b""), (f, "l/.wh.file", "", b"")], &Holds(&[]), &Holds(&[]));
+    check(
+        "whiteout through a link",
+        &[(b'2', "l", "../canary", b""), (f, "l/.wh.file", "", b"")],
+        &Holds(&[]),
+        &Holds(&[]),
+    );
     check("unknown type", &[(b'Z', "x", "", b"")], &Refused, &Refused);
     check("root is a file", &[(f, ".", "", evil)], &Refused, &Refused);
 }
@@ -151,7 +166,8 @@ fn limits() {
     let mut options =
         ExtractOptions { owner: None, mode: None, max_bytes: 3, max_entries: 10, name: "x.tar".to_owned() };
     let bytes = tar(&[(b'0', "a", "", b"12"), (b'0', "b", "", b"12")]);
-    let go = |options: &ExtractOptions| extract_tar(&mut bytes.as_slice(), fd.as_fd(), options, &CancellationToken::new());
+    let go =
+        |options: &ExtractOptions| extract_tar(&mut bytes.as_slice(), fd.as_fd(), options, &CancellationToken::new());
     assert!(matches!(go(&options), Err(LayerError::Limit { limit: 3, unit: "bytes", .. })));
     options.max_bytes = 4;
     options.max_entries = 1;

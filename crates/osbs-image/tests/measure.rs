@@ -1,5 +1,6 @@
 //! Speed and memory on real data; by hand: `cargo test -p osbs-image --test measure --config
 //! 'profile.dev.package.osbs-image.opt-level=3' -- --ignored --nocapture --test-threads 1`.
+#![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
 
 mod support;
 
@@ -23,9 +24,20 @@ fn speed() {
     let uppers = [PathBuf::from(std::env::var_os("TREE").unwrap_or_else(|| "/usr/lib/x86_64-linux-gnu".into()))];
     let cancel = CancellationToken::new();
     let gzip = |level| Compression::Gzip { level };
-    for compression in
-        [Compression::None, gzip(1), gzip(2), gzip(3), gzip(4), gzip(6), Compression::Zstd { level: 1 }, Compression::Zstd { level: 3 }]
-    {
+    let only = std::env::var("LEVEL").ok().and_then(|l| l.parse().ok()).map(gzip);
+    for compression in [
+        Compression::None,
+        gzip(1),
+        gzip(2),
+        gzip(3),
+        gzip(4),
+        gzip(6),
+        Compression::Zstd { level: 1 },
+        Compression::Zstd { level: 3 },
+    ] {
+        if only.is_some_and(|only| only != compression) {
+            continue;
+        }
         let tap = ArchiveDigest::begin(&store, None, &cancel).expect("tap");
         let request = LayerRequest { compression, taps: vec![Box::new(tap)], ..request(&uppers) };
         let start = Instant::now();
@@ -47,7 +59,12 @@ fn speed() {
             println!("  archive {:.2} s, peak {} MB", start.elapsed().as_secs_f64(), status_mb("VmHWM"));
             let start = Instant::now();
             store.unpack(&image, &cancel, &|_| ()).expect("unpack");
-            println!("  unpack {:.2} s, {:.0} MB/s, peak {} MB", start.elapsed().as_secs_f64(), mb / start.elapsed().as_secs_f64(), status_mb("VmHWM"));
+            println!(
+                "  unpack {:.2} s, {:.0} MB/s, peak {} MB",
+                start.elapsed().as_secs_f64(),
+                mb / start.elapsed().as_secs_f64(),
+                status_mb("VmHWM")
+            );
         }
     }
 }

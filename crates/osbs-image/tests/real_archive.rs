@@ -1,4 +1,5 @@
 //! The spliced archive, read by everybody who has to: skopeo, gunzip, Python in stream mode, zlib.
+#![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
 
 mod support;
 

@@ -1,13 +1,13 @@
 //! What the tar holds beside the layers, and the headers between.
 
 use crate::error::StoreError;
-use crate::layer::header::{HeaderFields, padding, write_header};
 use crate::layer::LayerError;
+use crate::layer::header::{HeaderFields, padding, write_header};
+use crate::manifest::Descriptor;
 use crate::note::LayerNote;
 use crate::store::Store;
 use crate::stored_image::{MAX_DOCUMENT, StoredImage};
 use crate::unpack::spawn_inflater;
-use crate::manifest::Descriptor;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Read};

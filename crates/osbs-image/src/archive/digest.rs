@@ -22,7 +22,7 @@ pub(crate) fn state_behind(
     let chain = image.chain_ids();
     let known = (0..chain.len()).rev().find_map(|n| Some((n + 1, ArchiveState::load(store, &chain[n])?)));
     let (done, mut state) = known.unwrap_or((0, ArchiveState { size: 0, hash: Sha256::new() }));
-    for number in done..chain.len() {
+    for (number, chain_id) in chain.iter().enumerate().skip(done) {
         let layer = &image.layers[number];
         let size = note(store, layer, cancel)?.uncompressed_size;
         state.hash.update(layer_header(number, size));
@@ -37,7 +37,7 @@ pub(crate) fn state_behind(
         }
         state.hash.update(layer_padding(size));
         state.size += layer_header(number, size).len() as u64 + size + layer_padding(size).len() as u64;
-        state.save(store, &chain[number])?;
+        state.save(store, chain_id)?;
     }
     Ok(state)
 }

@@ -27,6 +27,14 @@ pub struct ArchiveInfo {
     pub uncompressed_sha256: Digest,
 }
 
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Pieces are gathered to this size before they are handed on.
 const PIECE: usize = 1 << 20;
 
@@ -71,12 +79,16 @@ impl<'s> HashedFile<'s> {
         let (sha_in, sha_out) = sync_channel::<Arc<Vec<u8>>>(4);
         let md5 = scope.spawn(move || {
             let mut hash = Md5::new();
-            md5_out.iter().for_each(|piece| hash.update(piece.as_slice()));
-            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+            for piece in md5_out {
+                hash.update(piece.as_slice());
+            }
+            hex(&hash.finalize())
         });
         let sha256 = scope.spawn(move || {
             let mut hash = Sha256::new();
-            sha_out.iter().for_each(|piece| hash.update(piece.as_slice()));
+            for piece in sha_out {
+                hash.update(piece.as_slice());
+            }
             Digest::from_sha256(&hash.finalize().into())
         });
         let done = Cleanup(Some(path.clone()));

@@ -247,4 +247,3 @@ pub fn write_docker_archive_plain(
         })
     })
 }
-

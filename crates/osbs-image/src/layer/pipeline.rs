@@ -8,10 +8,10 @@
 //!
 //! All queues are bounded, so memory is too: at most `threads + 4` blocks of 1 MiB and their compressed form live at once.
 
+use crate::layer::LayerError;
 use crate::layer::deflate::{BLOCK, BlockCompressor, GZIP_HEADER, WINDOW, gzip_trailer};
 use crate::layer::source::BlockSource;
 use crate::layer::write::{Compression, LayerTap};
-use crate::layer::LayerError;
 use osbs_types::Digest;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Write};
@@ -67,10 +67,13 @@ struct Pool {
 impl Pool {
     fn take(&self) -> Vec<u8> {
         let found = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        found.map_or_else(|| Vec::with_capacity(BLOCK), |mut buffer| {
-            buffer.clear();
-            buffer
-        })
+        found.map_or_else(
+            || Vec::with_capacity(BLOCK),
+            |mut buffer| {
+                buffer.clear();
+                buffer
+            },
+        )
     }
 
     fn give(&self, buffer: Vec<u8>) {
@@ -108,7 +111,9 @@ impl Pipeline<'_> {
             let has_taps = !taps.is_empty();
             scope.spawn(move || {
                 for block in tap_out {
-                    taps.iter_mut().for_each(|tap| tap.write(&block.bytes));
+                    for tap in taps.iter_mut() {
+                        tap.write(&block.bytes);
+                    }
                 }
             });
             let jobs = self.start_compressors(scope, threads);

@@ -156,7 +156,7 @@ impl Walk<'_> {
         let stat = rustix::fs::fstat(&top.1).map_err(|e| LayerError::file("inspect", "/")(e.into()))?;
         let xattrs = self.xattrs_of(&top.1, b"")?;
         if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || xattrs != NONE {
-            self.add(b"", top.0, NONE, Kind::Folder, &stat, (NONE, xattrs));
+            self.add(b"", (top.0, NONE), Kind::Folder, &stat, (NONE, xattrs));
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Walk<'_> {
         if stat.st_nlink > 1 {
             let first = *self.seen.entry((stat.st_dev, stat.st_ino)).or_insert(index);
             if first != index {
-                self.add(name, *upper, dir, Kind::HardLink, &stat, (first, NONE));
+                self.add(name, (*upper, dir), Kind::HardLink, &stat, (first, NONE));
                 return Ok(());
             }
         }
@@ -241,7 +241,7 @@ impl Walk<'_> {
             self.plan.links.push(target.into_bytes());
         }
         let xattrs = self.xattrs_at(parent, name)?;
-        self.add(name, *upper, dir, kind, &stat, (side, xattrs));
+        self.add(name, (*upper, dir), kind, &stat, (side, xattrs));
         Ok(())
     }
 
@@ -272,7 +272,7 @@ impl Walk<'_> {
         }
         let xattrs = self.xattrs_of(&merged[0].1, name)?;
         let index = self.plan.entries.len() as u32;
-        self.add(name, merged[0].0, dir, Kind::Folder, stat, (NONE, xattrs));
+        self.add(name, (merged[0].0, dir), Kind::Folder, stat, (NONE, xattrs));
         let hiding = match (hidden, opaque) {
             (true, _) => Hiding::Above,
             (false, true) => Hiding::Here,
@@ -291,7 +291,7 @@ impl Walk<'_> {
             .map_err(|e| LayerError::file("inspect", self.display(name))(e.into()))
     }
 
-    fn add(&mut self, name: &[u8], upper: u16, dir: u32, kind: Kind, stat: &Stat, (side, xattrs): (u32, u32)) {
+    fn add(&mut self, name: &[u8], (upper, dir): (u16, u32), kind: Kind, stat: &Stat, (side, xattrs): (u32, u32)) {
         let (name_at, name_len) = self.plan.add_name(name);
         let mtime = self.clamp_mtime.map_or(stat.st_mtime, |most| stat.st_mtime.min(most));
         let size = match kind {
@@ -317,7 +317,8 @@ impl Walk<'_> {
     }
 
     fn xattrs_of(&mut self, fd: &OwnedFd, name: &[u8]) -> Result<u32, LayerError> {
-        let found = rooted::xattrs_of(fd.as_fd()).map_err(LayerError::file("read attributes of", self.display(name)))?;
+        let found =
+            rooted::xattrs_of(fd.as_fd()).map_err(LayerError::file("read attributes of", self.display(name)))?;
         self.keep_xattrs(found, name)
     }
 
@@ -343,20 +344,7 @@ impl Walk<'_> {
 }
 
 fn marker(kind: Kind, upper: u16, dir: u32, (name_at, name_len): (u32, u16)) -> Entry {
-    Entry {
-        kind,
-        upper,
-        name_len,
-        name_at,
-        dir,
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        side: NONE,
-        xattrs: NONE,
-        mtime: 0,
-        size: 0,
-    }
+    Entry { kind, upper, name_len, name_at, dir, mode: 0, uid: 0, gid: 0, side: NONE, xattrs: NONE, mtime: 0, size: 0 }
 }
 
 /// Whether the xattr belongs to the file rather than to the place it is kept in. PAX keys end at `=`, so that a name with

@@ -158,8 +158,8 @@ impl<'a> TreeSource<'a> {
             let mut path = Vec::new();
             self.plan.folder_path(entry.dir, &mut path);
             let root = self.uppers[usize::from(entry.upper)].as_fd();
-            let fd =
-                rooted::open_folder_beneath(root, &path).map_err(LayerError::file("open folder of", self.display(index)))?;
+            let fd = rooted::open_folder_beneath(root, &path)
+                .map_err(LayerError::file("open folder of", self.display(index)))?;
             self.folder = Some((entry.upper, entry.dir, fd));
         }
         let folder = &self.folder.as_ref().expect("set just above").2;

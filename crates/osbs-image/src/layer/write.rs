@@ -32,6 +32,21 @@ pub enum Compression {
     None,
 }
 
+/// gzip at level 3: the fastest level whose result is never more than 10 percent larger than that of zlib's level 6.
+///
+/// Measured on two busy cores, tap for the archive included (MB/s of tar, size against stock zlib at level 6; the factors
+/// between levels matter, not the figures):
+///
+/// | | 698 MB of shared libraries | 506 MB in 51,000 files of `/usr/share` |
+/// |---|---|---|
+/// | gzip 1 | 317 MB/s, +33 % | 109 MB/s, +20 % |
+/// | gzip 2 | 197 MB/s, +10.2 % | 75 MB/s, +4 % |
+/// | **gzip 3** | 142 MB/s, +6 % | 57 MB/s, +1 % |
+/// | gzip 6 | 61 MB/s, +3 % | 27 MB/s, -1 % |
+/// | zstd 1 | 246 MB/s, +7 % | 95 MB/s, -2 % |
+/// | zstd 3 | 171 MB/s, -5 % | 69 MB/s, -10 % |
+///
+/// The peak of memory was 49 MB, with the archive written and the layer unpacked in the same process.
 impl Default for Compression {
     fn default() -> Self {
         Self::Gzip { level: 3 }
@@ -126,7 +141,9 @@ pub fn write_layer(
     }
     let plan = plan(&uppers, request.clamp_mtime, cancel)?;
     let total = tar_size(&plan);
-    request.taps.iter_mut().for_each(|tap| tap.size(total));
+    for tap in &mut request.taps {
+        tap.size(total);
+    }
     let pipeline = Pipeline {
         compression: request.compression,
         bare: false,
@@ -152,7 +169,9 @@ pub fn write_layer(
         empty: plan.entries.is_empty(),
     };
     LayerNote::of_own_layer(&layer, request.compression).save(store, &layer.descriptor.digest)?;
-    request.taps.iter_mut().for_each(|tap| tap.finish(store, &layer));
+    for tap in &mut request.taps {
+        tap.finish(store, &layer);
+    }
     Ok(layer)
 }
 

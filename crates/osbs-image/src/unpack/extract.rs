@@ -43,8 +43,7 @@ pub fn extract_tar(
     cancel: &CancellationToken,
 ) -> Result<Extracted, LayerError> {
     let overrides = Overrides { owner: options.owner, mode: options.mode };
-    let mut tree =
-        Tree::new(root, Reading::Plain, overrides, &options.name).map_err(LayerError::file("open", "/"))?;
+    let mut tree = Tree::new(root, Reading::Plain, overrides, &options.name).map_err(LayerError::file("open", "/"))?;
     let mut tar = TarReader::new(reader, options.name.clone());
     let limit = |limit, unit| LayerError::Limit { what: options.name.clone(), limit, unit };
     while let Some(entry) = tar.next()? {

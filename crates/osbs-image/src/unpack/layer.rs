@@ -10,12 +10,12 @@ use crate::layer::LayerError;
 use crate::layer::pipeline::join;
 use crate::manifest::Descriptor;
 use crate::note::LayerNote;
-use crate::rooted;
+use crate::rooted::{self, remove_tree};
 use crate::store::Store;
 use crate::stored_image::StoredImage;
 use crate::tar_reader::TarReader;
 use crate::unpack::lower;
-use crate::unpack::tree::{Overrides, Reading, Tree, remove_tree};
+use crate::unpack::tree::{Overrides, Reading, Tree};
 use osbs_types::Digest;
 use rustix::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
@@ -63,7 +63,7 @@ impl Store {
         }
         let missing: Vec<usize> = (0..chain.len()).filter(|n| !folders[*n].is_dir()).collect();
         let unpacked = self.unpack_missing(image, &missing, cancel, progress);
-        let result = self.place(&missing, unpacked, &folders);
+        let result = place(&missing, unpacked, &folders);
         drop(locks);
         result.map(|()| folders)
     }
@@ -170,37 +170,36 @@ impl Store {
         }
         note.save(self, blob)
     }
+}
 
-    /// Completes the layers from the bottom up, each with those below it, and gives them their names.
-    fn place(
-        &self,
-        missing: &[usize],
-        unpacked: Vec<Result<Unpacked, LayerError>>,
-        folders: &[PathBuf],
-    ) -> Result<(), LayerError> {
-        // The error of one layer stops the others; theirs is then "cancelled", which nobody wants to read.
-        let mut first: Option<LayerError> = None;
-        let mut good = Vec::new();
-        for result in unpacked {
-            match result {
-                Ok(layer) => good.push(layer),
-                Err(e) => {
-                    if !matches!(e, LayerError::Cancelled) || first.is_none() {
-                        first = Some(e);
-                    }
+/// Completes the layers from the bottom up, each with those below it, and gives them their names.
+fn place(
+    missing: &[usize],
+    unpacked: Vec<Result<Unpacked, LayerError>>,
+    folders: &[PathBuf],
+) -> Result<(), LayerError> {
+    // The error of one layer stops the others; theirs is then "cancelled", which nobody wants to read.
+    let mut first: Option<LayerError> = None;
+    let mut good = Vec::new();
+    for result in unpacked {
+        match result {
+            Ok(layer) => good.push(layer),
+            Err(e) => {
+                if !matches!(e, LayerError::Cancelled) || first.is_none() {
+                    first = Some(e);
                 }
             }
         }
-        if let Some(e) = first {
-            return Err(e);
-        }
-        for (number, mut layer) in missing.iter().zip(good) {
-            lower::complete(&mut layer.tree, &folders[..*number])?;
-            layer.tree.finish()?;
-            layer.folder.keep_as(&folders[*number])?;
-        }
-        Ok(())
     }
+    if let Some(e) = first {
+        return Err(e);
+    }
+    for (number, mut layer) in missing.iter().zip(good) {
+        lower::complete(&mut layer.tree, &folders[..*number])?;
+        layer.tree.finish()?;
+        layer.folder.keep_as(&folders[*number])?;
+    }
+    Ok(())
 }
 
 fn write_entries(

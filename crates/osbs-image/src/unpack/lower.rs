@@ -4,8 +4,9 @@
 //! the store must say both itself.
 
 use crate::layer::{LayerError, is_layer_xattr, is_whiteout};
-use crate::rooted;
-use crate::unpack::tree::{Tree, split, stat, timestamps};
+use crate::rooted::{self, stat};
+use crate::unpack::describe::timestamps;
+use crate::unpack::tree::{Tree, split};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;

@@ -1,5 +1,6 @@
 //! Archives to trees: layers into the store, other tars into a root.
 
+mod describe;
 mod extract;
 mod layer;
 mod lower;
@@ -7,4 +8,3 @@ mod tree;
 
 pub use extract::{ExtractOptions, Extracted, extract_tar};
 pub(crate) use layer::{ChannelReader, spawn_inflater};
-pub(crate) use tree::remove_tree;

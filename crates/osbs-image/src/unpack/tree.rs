@@ -4,11 +4,11 @@
 //! Hostile entries are refused or end up inside the root: folders are opened by openat2 with RESOLVE_IN_ROOT, or one
 //! component at a time; what is made is made by a single name in an open folder and never follows a link there.
 
-use crate::layer::{LayerError, is_layer_xattr, is_whiteout};
-use crate::rooted;
+use crate::layer::{LayerError, is_whiteout};
+use crate::rooted::{self, make_dir, remove_tree, stat};
 use crate::tar_reader::{TarEntry, TarReader};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -111,7 +111,9 @@ impl Tree {
             match part {
                 b"" | b"." => {}
                 b".." => return Err(self.refuse(path, "its path contains ..")),
-                _ if part.len() > 255 + b".wh.".len() => return Err(self.refuse(path, "a name is longer than 255 bytes")),
+                _ if part.len() > 255 + b".wh.".len() => {
+                    return Err(self.refuse(path, "a name is longer than 255 bytes"));
+                }
                 _ => {
                     if !clean.is_empty() {
                         clean.push(b'/');
@@ -314,10 +316,11 @@ impl Tree {
             Ok(found) => {
                 opaque = self.reading == Reading::Layer && is_whiteout(&found);
                 // ADD over a link to a folder keeps the link, as Docker does.
-                if self.reading == Reading::Plain && FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
-                    if rooted::open_folder_in_root(self.root.as_fd(), path).is_ok() {
-                        return Ok(());
-                    }
+                if self.reading == Reading::Plain
+                    && FileType::from_raw_mode(found.st_mode) == FileType::Symlink
+                    && rooted::open_folder_in_root(self.root.as_fd(), path).is_ok()
+                {
+                    return Ok(());
                 }
                 self.clear_place(folder, name, path)?;
                 make_dir(folder.as_fd(), name).map_err(self.file("make folder", path))?;
@@ -387,9 +390,7 @@ impl Tree {
             Some((map, real_size)) => map
                 .iter()
                 .try_for_each(|piece| self.copy(tar, &mut buffer, &fd, path, (piece.offset, piece.length)))
-                .and_then(|()| {
-                    rustix::fs::ftruncate(&fd, *real_size).map_err(|e| self.file("size", path)(e.into()))
-                }),
+                .and_then(|()| rustix::fs::ftruncate(&fd, *real_size).map_err(|e| self.file("size", path)(e.into()))),
         };
         self.buffer = buffer;
         result?;
@@ -411,7 +412,12 @@ impl Tree {
             let most = buffer.len().min(usize::try_from(length).unwrap_or(usize::MAX));
             let got = match tar.read_content(&mut buffer[..most]) {
                 Ok(got) if got > 0 => got,
-                Ok(_) => return Err(LayerError::Read { what: self.what.clone(), source: io::ErrorKind::UnexpectedEof.into() }),
+                Ok(_) => {
+                    return Err(LayerError::Read {
+                        what: self.what.clone(),
+                        source: io::ErrorKind::UnexpectedEof.into(),
+                    });
+                }
                 Err(source) => return Err(LayerError::Read { what: self.what.clone(), source }),
             };
             let mut rest = &buffer[..got];
@@ -424,52 +430,6 @@ impl Tree {
             length -= got as u64;
         }
         Ok(())
-    }
-
-    /// Owner, mode and xattrs of something open, in this order: a change of owner clears setuid bits and capabilities.
-    fn describe(&self, fd: &OwnedFd, entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|e| self.file("set owner of", path)(e.into()))?;
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
-            .map_err(|e| self.file("set mode of", path)(e.into()))?;
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_layer_xattr(name)) {
-            let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
-            self.xattr_result(result, name, path)?;
-        }
-        Ok(())
-    }
-
-    /// The same, and times, of a link or device, by name.
-    fn describe_name(&self, folder: &OwnedFd, name: &[u8], entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| self.file("set owner of", path)(e.into()))?;
-        if !entry.kind.is_symlink() {
-            // fchmodat follows links, but what stands here was just made and is none.
-            rustix::fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
-                .map_err(|e| self.file("set mode of", path)(e.into()))?;
-        }
-        let place = rooted::proc_path(folder.as_fd(), name);
-        for (key, value) in entry.xattrs.iter().filter(|(key, _)| is_layer_xattr(key)) {
-            let result = rustix::fs::lsetxattr(&place, key.as_slice(), value, XattrFlags::empty());
-            self.xattr_result(result, key, path)?;
-        }
-        let times = timestamps(entry.mtime);
-        rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| self.file("set time of", path)(e.into()))
-    }
-
-    /// A file system without xattrs, or one that keeps some to itself, loses what nobody needs; a lost capability would break
-    /// a program, and is told.
-    fn xattr_result(&self, result: Result<(), Errno>, name: &[u8], path: &[u8]) -> Result<(), LayerError> {
-        match result {
-            Err(Errno::NOTSUP | Errno::PERM) if name != b"security.capability" => Ok(()),
-            other => other.map_err(|e| self.file("set attributes of", path)(e.into())),
-        }
-    }
-
-    fn set_times(&self, fd: &OwnedFd, mtime: (i64, u32), path: &[u8]) -> Result<(), LayerError> {
-        rustix::fs::futimens(fd, &timestamps(mtime)).map_err(|e| self.file("set time of", path)(e.into()))
     }
 
     /// Removes what stands in the way, a whole folder if need be.
@@ -485,8 +445,7 @@ impl Tree {
             self.times.retain(|(dir, _)| dir != path && !dir.starts_with(&inside));
             self.foreign_links.retain(|(link, _)| !link.starts_with(&inside));
         } else {
-            rustix::fs::unlinkat(folder, name, AtFlags::empty())
-                .map_err(|e| self.file("replace", path)(e.into()))?;
+            rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|e| self.file("replace", path)(e.into()))?;
         }
         Ok(())
     }
@@ -509,6 +468,7 @@ impl Tree {
         Ok(())
     }
 
+    #[expect(clippy::unused_self, reason = "reads as `refuse` does, and names the archive one day")]
     pub(crate) fn file(&self, action: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> LayerError + use<> {
         LayerError::file(action, display(path))
     }
@@ -534,36 +494,4 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// The components, last first, to be popped.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).rev().map(<[u8]>::to_vec).collect()
-}
-
-pub(crate) fn stat<F: AsFd>(folder: &F, name: &[u8]) -> Result<Stat, Errno> {
-    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-fn make_dir(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755))?;
-    Ok(())
-}
-
-pub(crate) fn timestamps((seconds, nanos): (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-/// Removes a folder and all in it, never following a link.
-pub(crate) fn remove_tree(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    let fd = rooted::open_child_dir(folder, name)?;
-    for item in rustix::fs::Dir::read_from(&fd)? {
-        let item = item?;
-        let child = item.file_name().to_bytes();
-        if matches!(child, b"." | b"..") {
-            continue;
-        }
-        if FileType::from_raw_mode(stat(&fd, child)?.st_mode) == FileType::Directory {
-            remove_tree(fd.as_fd(), child)?;
-        } else {
-            rustix::fs::unlinkat(&fd, child, AtFlags::empty())?;
-        }
-    }
-    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
 }

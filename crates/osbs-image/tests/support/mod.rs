@@ -1,7 +1,10 @@
 //! What the tests with real programs share: programs, overlay mounts, random trees and their comparison.
 #![allow(dead_code, reason = "every test file uses another part")]
+#![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
 
-use osbs_image::{Descriptor, History, ImageConfig, ImageFormat, LayerRequest, Store, StoredImage, WrittenLayer, write_layer};
+use osbs_image::{
+    Descriptor, History, ImageConfig, ImageFormat, LayerRequest, Store, StoredImage, WrittenLayer, write_layer,
+};
 use osbs_types::{Architecture, Digest};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
@@ -20,7 +23,8 @@ pub fn ready(programs: &[(&str, &str)]) -> bool {
     }
     assert!(rustix::process::geteuid().is_root(), "this test mounts overlayfs and makes devices: run it as root");
     for (program, package) in programs {
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
+        let found =
+            std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|p| p.join(program).is_file());
         assert!(found, "{program} is missing: apt-get install {package}");
     }
     true
@@ -72,7 +76,7 @@ impl Mounted {
         if let Some((upper, work)) = upper {
             fs::create_dir_all(upper).expect("upper");
             fs::create_dir_all(work).expect("work");
-            options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
+            options = format!("{options},upperdir={},workdir={}", upper.display(), work.display());
         } else if lowers.len() == 1 {
             let empty = target.with_extension("empty");
             fs::create_dir_all(&empty).expect("empty");
@@ -118,12 +122,7 @@ pub fn snapshot(root: &Path) -> BTreeMap<PathBuf, Seen> {
     found
 }
 
-fn look(
-    root: &Path,
-    path: &Path,
-    found: &mut BTreeMap<PathBuf, Seen>,
-    inodes: &mut BTreeMap<(u64, u64), PathBuf>,
-) {
+fn look(root: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>, inodes: &mut BTreeMap<(u64, u64), PathBuf>) {
     let at = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) };
     let m = fs::symlink_metadata(&at).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
     let kind = m.file_type();
@@ -143,7 +142,10 @@ fn look(
     let mut xattrs = BTreeMap::new();
     for name in xattr::list(&at).into_iter().flatten() {
         let name_text = name.to_string_lossy().into_owned();
-        if !name_text.starts_with("trusted.overlay") && name_text != "security.selinux" && name_text != "user.rootlesscontainers" {
+        if !name_text.starts_with("trusted.overlay")
+            && name_text != "security.selinux"
+            && name_text != "user.rootlesscontainers"
+        {
             xattrs.insert(name_text, xattr::get(&at, &name).expect("xattr").unwrap_or_default());
         }
     }
@@ -210,17 +212,23 @@ fn step(random: &mut Random, root: &Path, any: &Path, fresh: &Path) -> std::io::
         }
         4 | 5 => fs::create_dir(fresh)?,
         6 => std::os::unix::fs::symlink(random.pick(&["/etc/passwd", "../x", "no/where", ".", "\u{fc}mlaut"]), fresh)?,
-        7 => {
-            if fs::symlink_metadata(any)?.is_file() {
-                fs::hard_link(any, fresh)?;
-            }
+        7 if fs::symlink_metadata(any)?.is_file() => {
+            fs::hard_link(any, fresh)?;
         }
         8 if any != root => {
-            if fs::symlink_metadata(any)?.is_dir() { fs::remove_dir_all(any)? } else { fs::remove_file(any)? }
+            if fs::symlink_metadata(any)?.is_dir() {
+                fs::remove_dir_all(any)?;
+            } else {
+                fs::remove_file(any)?;
+            }
         }
         9 if any != root => {
             // Removed and made again, maybe as something else.
-            if fs::symlink_metadata(any)?.is_dir() { fs::remove_dir_all(any)? } else { fs::remove_file(any)? }
+            if fs::symlink_metadata(any)?.is_dir() {
+                fs::remove_dir_all(any)?;
+            } else {
+                fs::remove_file(any)?;
+            }
             match random.below(3) {
                 0 => fs::create_dir(any)?,
                 1 => fs::write(any, b"again")?,
@@ -231,7 +239,9 @@ fn step(random: &mut Random, root: &Path, any: &Path, fresh: &Path) -> std::io::
             let mode = *random.pick(&[0o644, 0o755, 0o4755, 0o2755, 0o1777, 0o600]);
             fs::set_permissions(any, fs::Permissions::from_mode(mode))?;
         }
-        11 if any != root => std::os::unix::fs::lchown(any, Some(*random.pick(&[0, 1000, 3_000_000])), Some(*random.pick(&[0, 5])))?,
+        11 if any != root => {
+            std::os::unix::fs::lchown(any, Some(*random.pick(&[0, 1000, 3_000_000])), Some(*random.pick(&[0, 5])))?;
+        }
         12 => {
             let kind = *random.pick(&[libc::S_IFIFO, libc::S_IFCHR, libc::S_IFBLK]);
             mknod(fresh, kind | 0o640, libc::makedev(1 + random.below(200) as u32, random.below(300) as u32));
@@ -265,16 +275,16 @@ fn name(random: &mut Random) -> std::ffi::OsString {
 }
 
 fn all_paths(root: &Path) -> Vec<PathBuf> {
-    snapshot_paths(root, root, Vec::new())
+    paths_below(root, Vec::new())
 }
 
-fn snapshot_paths(root: &Path, at: &Path, mut found: Vec<PathBuf>) -> Vec<PathBuf> {
+fn paths_below(at: &Path, mut found: Vec<PathBuf>) -> Vec<PathBuf> {
     found.push(at.to_owned());
     if fs::symlink_metadata(at).is_ok_and(|m| m.is_dir()) {
         let mut names: Vec<_> = fs::read_dir(at).expect("list").map(|e| e.expect("entry").path()).collect();
         names.sort();
         for path in names {
-            found = snapshot_paths(root, &path, found);
+            found = paths_below(&path, found);
         }
     }
     found
@@ -318,7 +328,8 @@ pub fn image_of(store: &Store, layers: &[(Descriptor, Digest)], format: ImageFor
     let mut config = ImageConfig::scratch(&Architecture::new("amd64"));
     config.created = Some("2026-01-01T00:00:00Z".to_owned());
     config.rootfs.diff_ids = layers.iter().map(|l| l.1.clone()).collect();
-    config.history = layers.iter().map(|_| History { created_by: Some("test".to_owned()), ..History::default() }).collect();
+    config.history =
+        layers.iter().map(|_| History { created_by: Some("test".to_owned()), ..History::default() }).collect();
     let descriptors: Vec<Descriptor> = layers.iter().map(|l| l.0.clone()).collect();
     StoredImage::create(store, format, &config, &descriptors, None).expect("image")
 }

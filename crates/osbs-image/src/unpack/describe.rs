@@ -1,0 +1,68 @@
+//! Owner, mode, xattrs and times of what an archive brings.
+
+use crate::layer::{LayerError, is_layer_xattr};
+use crate::rooted;
+use crate::tar_reader::TarEntry;
+use crate::unpack::tree::Tree;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+impl Tree {
+    /// Owner, mode and xattrs of something open, in this order: a change of owner clears setuid bits and capabilities.
+    pub(super) fn describe(&self, fd: &OwnedFd, entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|e| self.file("set owner of", path)(e.into()))?;
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
+            .map_err(|e| self.file("set mode of", path)(e.into()))?;
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_layer_xattr(name)) {
+            let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
+            self.xattr_result(result, name, path)?;
+        }
+        Ok(())
+    }
+
+    /// The same, and times, of a link or device, by name.
+    pub(super) fn describe_name(
+        &self,
+        folder: &OwnedFd,
+        name: &[u8],
+        entry: &TarEntry,
+        path: &[u8],
+    ) -> Result<(), LayerError> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| self.file("set owner of", path)(e.into()))?;
+        if !entry.kind.is_symlink() {
+            // fchmodat follows links, but what stands here was just made and is none.
+            rustix::fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
+                .map_err(|e| self.file("set mode of", path)(e.into()))?;
+        }
+        let place = rooted::proc_path(folder.as_fd(), name);
+        for (key, value) in entry.xattrs.iter().filter(|(key, _)| is_layer_xattr(key)) {
+            let result = rustix::fs::lsetxattr(&place, key.as_slice(), value, XattrFlags::empty());
+            self.xattr_result(result, key, path)?;
+        }
+        let times = timestamps(entry.mtime);
+        rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| self.file("set time of", path)(e.into()))
+    }
+
+    /// A file system without xattrs, or one that keeps some to itself, loses what nobody needs; a lost capability would break
+    /// a program, and is told.
+    fn xattr_result(&self, result: Result<(), Errno>, name: &[u8], path: &[u8]) -> Result<(), LayerError> {
+        match result {
+            Err(Errno::NOTSUP | Errno::PERM) if name != b"security.capability" => Ok(()),
+            other => other.map_err(|e| self.file("set attributes of", path)(e.into())),
+        }
+    }
+
+    pub(super) fn set_times(&self, fd: &OwnedFd, mtime: (i64, u32), path: &[u8]) -> Result<(), LayerError> {
+        rustix::fs::futimens(fd, &timestamps(mtime)).map_err(|e| self.file("set time of", path)(e.into()))
+    }
+}
+
+pub(crate) fn timestamps((seconds, nanos): (i64, u32)) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
