@@ -252,7 +252,7 @@ async fn execute(run: &mut Run, phase: Phase, plugin: &Resolved) -> Ended {
         }
         Err(error) => Err(error),
     };
-    let cancelled = run.cancel.is_cancelled() && !matches!(result, Ok(_));
+    let cancelled = run.cancel.is_cancelled() && result.is_err();
     let result = match run.services.events.check() {
         _ if cancelled => Err(PluginError::Cancelled),
         Err(failure) if result.is_ok() => Err(failure.into()),

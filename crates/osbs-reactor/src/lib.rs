@@ -3,6 +3,8 @@
 //! Start reading at [`Reactor::run`]; [`plugins`] tells how a plugin is written. This crate reads no environment, prints
 //! nothing and knows neither SQL nor Kubernetes: what it needs comes in by [`Services`].
 
+#![allow(clippy::result_large_err, reason = "a failure is made once, at the end of a plugin or a run, never in a loop")]
+
 pub mod build_json;
 mod classified;
 mod client_workers;

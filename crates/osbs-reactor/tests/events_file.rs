@@ -1,6 +1,8 @@
 //! The event file: whole lines in order from many threads, prompt when calm, complete after `kill -9` of what was
 //! written, no memory without bound.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
+
 use osbs_reactor::events::{EventSink, FileSink, TextSink};
 use osbs_types::{ErrorKind, Event, EventKind, Failure, Level, LogLine, Timestamp};
 use std::io::{self, Write};
@@ -51,7 +53,9 @@ fn many_threads_and_large_lines_keep_their_order() {
         })
         .collect();
     let begun = Instant::now();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     sink.flush();
     println!("100,000 lines in {:?}", begun.elapsed());
     let mut next = [0; 4];

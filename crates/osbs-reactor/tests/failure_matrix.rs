@@ -1,6 +1,8 @@
 //! `reactor.md` 6.5 item 2: for each phase, each way a plugin can end, what is recorded and how the build ends; and that
 //! exit plugins run always, in order, each exactly once.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
+
 use osbs_reactor::build_json::{PluginEntry, PluginLists};
 use osbs_reactor::testing::{Endless, Scripted, TestRun, entries, run_with};
 use osbs_reactor::{BuildResult, Done, Plugin, PluginError, PluginType, PluginTypes, Reactor};
@@ -51,7 +53,7 @@ fn subject(ends: Ends, cancel: CancellationToken, builds: bool) -> PluginType {
             Ends::Tolerated | Ends::Fatally => Box::new(Scripted(|_: &mut _| Err(PluginError::remote("gone wrong")))),
             Ends::Panicking => Box::new(Scripted(|_: &mut _| panic!("gone wrong"))),
             Ends::Cancelled | Ends::CancelledTolerated => {
-                let _ = tokio::spawn(async move { cancel.cancel() });
+                drop(tokio::spawn(async move { cancel.cancel() }));
                 Box::new(Endless)
             }
         };

@@ -2,6 +2,8 @@
 //!
 //! Needs: docker-registry, skopeo. `OSBS_TEST_SKIP_REAL=1` skips.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
+
 use osbs_cluster::{Cluster, MemoryCluster, Script};
 use osbs_config::ReactorConfig;
 use osbs_image::{Compression, Descriptor, ImageConfig, ImageFormat, Store, StoredImage};
@@ -207,7 +209,7 @@ async fn parents_that_cannot_be_used() {
 }
 
 /// Puts finished worker builds into the run, whose annotations name what they pushed.
-async fn with_workers(test: &mut TestRun, host: &str, images: &[(&str, &str, &Descriptor)]) {
+fn with_workers(test: &mut TestRun, host: &str, images: &[(&str, &str, &Descriptor)]) {
     let cluster = MemoryCluster::new("w", |_| Script::ends(BuildState::Complete));
     for (platform, repository, manifest) in images {
         let mut build = test.run.build.clone();
@@ -234,7 +236,7 @@ async fn final_names_on_an_index() {
     let arm = pushed(&server, "worker/web:u-aarch64", "arm64", "A=b").await;
     let config = json!({"version": 1, "registries": [{"url": server.host}]});
     let mut test = run_for("FROM scratch\n", config, true).await;
-    with_workers(&mut test, &server.host, &[("x86_64", "ns/web", &amd), ("aarch64", "worker/web", &arm)]).await;
+    with_workers(&mut test, &server.host, &[("x86_64", "ns/web", &amd), ("aarch64", "worker/web", &arm)]);
     let Done::Value(result) = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap() else {
         panic!("a value")
     };
@@ -263,7 +265,7 @@ async fn final_names_without_an_index() {
     let arm = pushed(&server, "worker/web:u-aarch64", "arm64", "A=b").await;
     let config = json!({"version": 1, "registries": [{"url": server.host}], "group_manifests": false});
     let mut test = run_for("FROM scratch\n", config.clone(), true).await;
-    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm)]).await;
+    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm)]);
     let done = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap();
     assert_eq!(done, Done::Value(json!({})));
     assert_eq!(server.raw("other/web:latest"), server.raw(&format!("worker/web@{}", arm.digest)));
@@ -271,7 +273,7 @@ async fn final_names_without_an_index() {
 
     // Two platforms cannot share a name without an index, and nothing has moved then.
     let mut test = run_for("FROM scratch\n", config, true).await;
-    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm), ("x86_64", "worker/web", &arm)]).await;
+    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm), ("x86_64", "worker/web", &arm)]);
     test.run.tags.add(TagClass::Primary, "ns/web:2-1".parse().unwrap());
     let error = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err();
     assert_eq!(error.into_failure().kind, ErrorKind::Policy);
@@ -287,7 +289,7 @@ async fn a_worker_that_pushed_nothing_moves_no_name() {
     let arm = pushed(&server, "worker/web:u-aarch64", "arm64", "A=b").await;
     let config = json!({"version": 1, "registries": [{"url": server.host}]});
     let mut test = run_for("FROM scratch\n", config, true).await;
-    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm), ("x86_64", "worker/web", &arm)]).await;
+    with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm), ("x86_64", "worker/web", &arm)]);
     test.run.workers.get_mut("x86_64").unwrap().build.annotations.insert("digests".to_owned(), "[]".to_owned());
     let error = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err().to_string();
     assert!(error.contains("x86_64") && error.contains("1 of 2"), "{error}");

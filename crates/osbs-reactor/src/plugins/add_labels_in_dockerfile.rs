@@ -50,7 +50,13 @@ impl Plugin for AddLabels {
         let pairs = outcome.emit.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let line = dockerfile.append_labels(pairs)?;
         if let Some(line) = &line {
-            run.log().info(format!("appended to the Dockerfile: {line}"));
+            // Values may name a platform, which only lines of that platform's worker may do.
+            if run.is_orchestrator() {
+                let names: Vec<_> = outcome.emit.iter().map(|(key, _)| key.as_str()).collect();
+                run.log().info(format!("appended to the Dockerfile: labels {}", names.join(", ")));
+            } else {
+                run.log().info(format!("appended to the Dockerfile: {line}"));
+            }
             run.source()?.write_dockerfile(&dockerfile)?;
         }
         Ok(Done::Value(json!(line.unwrap_or_default())))

@@ -35,7 +35,9 @@ impl Plugin for CheckAndSetPlatforms {
         let mut with_cluster = Vec::new();
         for platform in configured {
             if run.config.enabled_clusters(&platform).is_empty() {
-                run.log().warning(format!("no enabled cluster for platform {platform}: left out"));
+                run.log()
+                    .for_platform(platform.as_str())
+                    .warning("left out: no enabled cluster builds for this platform");
             } else {
                 with_cluster.push(platform);
             }
@@ -52,7 +54,10 @@ impl Plugin for CheckAndSetPlatforms {
         if platforms.is_empty() {
             return Err(nothing_left(&with_cluster, &yaml));
         }
-        run.log().info(format!("platforms of this build: {}", join(&platforms)));
+        // A line a platform, in its own field: whoever looks for one platform's lines finds no line on another.
+        for platform in &platforms {
+            run.log().for_platform(platform.as_str()).info("is a platform of this build");
+        }
         let result = json!(platforms);
         run.platforms = Some(platforms);
         Ok(Done::Value(result))

@@ -72,7 +72,7 @@ fn gather(run: &Run, fragments: &Value) -> Result<ByName, PluginError> {
         let outputs = fragment["output"].as_array().into_iter().flatten();
         for output in outputs.filter(|output| output["type"] == "docker-image") {
             let Some(components) = output.get("components") else {
-                run.log().warning(format!("the image of {platform} tells no components"));
+                run.log().for_platform(platform).warning("the image tells no components");
                 continue;
             };
             any = true;
@@ -107,7 +107,7 @@ mod tests {
         json!({"type": "rpm", "name": name, "epoch": epoch, "version": version, "release": "1", "arch": "x", "signature": null})
     }
 
-    fn fragment(components: &[Value]) -> Value {
+    fn fragment(components: &[&Value]) -> Value {
         json!({"output": [{"type": "log"}, {"type": "docker-image", "components": components}]})
     }
 
@@ -125,14 +125,15 @@ mod tests {
     #[tokio::test]
     async fn sets_of_packages_per_name() {
         let (a1, a2, b1) = (rpm("a", "1", None), rpm("a", "2", None), rpm("b", "1", None));
-        let two = |x: &[Value], y: &[Value]| json!({"x86_64": fragment(x), "aarch64": fragment(y)});
-        check(two(&[a1.clone(), b1.clone()], &[a1.clone()]), Ok(())).await;
-        check(two(&[a1.clone()], &[a2.clone()]), Err("platforms: a")).await;
-        check(two(&[a1.clone(), b1.clone()], &[a2.clone(), rpm("b", "9", None)]), Err("platforms: a, b")).await;
+        let two = |x: &[&Value], y: &[&Value]| json!({"x86_64": fragment(x), "aarch64": fragment(y)});
+        check(two(&[&a1, &b1], &[&a1]), Ok(())).await;
+        check(two(&[&a1], &[&a2]), Err("platforms: a")).await;
+        check(two(&[&a1, &b1], &[&a2, &rpm("b", "9", None)]), Err("platforms: a, b")).await;
         // Several versions of one package (kernels, keys) on each platform.
-        check(two(&[a1.clone(), a2.clone()], &[a2.clone(), a1.clone()]), Ok(())).await;
-        check(two(&[a1.clone()], &[rpm("a", "1", Some(1))]), Err("platforms: a")).await;
+        check(two(&[&a1, &a2], &[&a2, &a1]), Ok(())).await;
+        check(two(&[&a1], &[&rpm("a", "1", Some(1))]), Err("platforms: a")).await;
         check(json!({"x86_64": {"output": [{"type": "docker-image"}]}}), Err("nothing can be compared")).await;
-        check(two(&[json!({"type": "maven", "name": "a", "version": "1", "release": "1"})], &[]), Err("not rpm")).await;
+        check(two(&[&json!({"type": "maven", "name": "a", "version": "1", "release": "1"})], &[]), Err("not rpm"))
+            .await;
     }
 }

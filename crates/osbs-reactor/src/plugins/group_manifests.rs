@@ -186,13 +186,12 @@ impl Plan {
         let (repository, Reference::Tag(tag)) = (name.repository(), name.reference()) else {
             return Err(PluginError::internal(format!("the name {name} has no tag")));
         };
-        let (digest, media_type) = match &self.index {
-            Some(index) => (put_index(client, repository, &tag, index).await?, index.descriptor.media_type.clone()),
-            None => {
-                let only = &self.members[0].manifest;
-                let put = copy_manifest(client, repository, &only.digest, &tag).await?;
-                (put.digest, put.media_type)
-            }
+        let (digest, media_type) = if let Some(index) = &self.index {
+            (put_index(client, repository, &tag, index).await?, index.descriptor.media_type.clone())
+        } else {
+            let only = &self.members[0].manifest;
+            let put = copy_manifest(client, repository, &only.digest, &tag).await?;
+            (put.digest, put.media_type)
         };
         run.log().info(format!("{}/{name} is {digest}", self.registry.host));
         let record = run.pushed_registry(&self.registry.host);

@@ -161,12 +161,11 @@ async fn bring(run: &mut Run, parent: &mut Parent) -> Result<(), PluginError> {
             let library = format!("{}/library/{}", parent.spec.registry().unwrap_or_default(), last_part(&parent.spec));
             let Ok(spec) = library.parse() else { return Err(parent_error(first)) };
             let as_written = std::mem::replace(&mut parent.spec, spec);
-            match fetch(run, parent).await {
-                Ok(pulled) => pulled,
-                Err(_) => {
-                    parent.spec = as_written;
-                    return Err(parent_error(first));
-                }
+            if let Ok(pulled) = fetch(run, parent).await {
+                pulled
+            } else {
+                parent.spec = as_written;
+                return Err(parent_error(first));
             }
         }
         other => other.map_err(parent_error)?,
@@ -212,6 +211,3 @@ fn inspect(image_id: &Digest, config: &ImageConfig) -> ParentInspect {
         user: config.config.user.clone(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,9 +18,10 @@ impl Plugin for RemoveWorkerMetadata {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
         for (platform, worker) in &run.workers {
             let Some(name) = config_map(worker) else { continue };
+            let log = run.log().for_platform(platform);
             match worker.cluster.delete_config_map(name).await {
-                Ok(()) => run.log().debug(format!("ConfigMap {name} of the {platform} build is removed")),
-                Err(error) => run.log().warning(format!("ConfigMap {name} of the {platform} build stays: {error}")),
+                Ok(()) => log.debug(format!("ConfigMap {name} is removed")),
+                Err(error) => log.warning(format!("ConfigMap {name} stays: {error}")),
             }
         }
         Ok(Done::nothing())

@@ -148,7 +148,7 @@ mod tests {
             (Ok(_), Ok(wanted)) => {
                 let class = |class| test.run.tags.class(class).iter().map(ToString::to_string).collect::<Vec<_>>();
                 let got = [class(TagClass::Unique), class(TagClass::Primary), class(TagClass::Floating)];
-                assert_eq!(got, wanted.map(|names| names.to_vec()), "{}", case.suffixes);
+                assert_eq!(got, wanted.map(<[&str]>::to_vec), "{}", case.suffixes);
             }
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
             (other, _) => panic!("{}: {other:?}, expected {expected:?}", case.suffixes),

@@ -15,7 +15,7 @@ use std::time::Duration;
 const MAX_INTERRUPTIONS: u32 = 20;
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 /// How long a cancelled worker build may take to end before its orchestrator stops waiting for it.
-const CANCEL_GRACE: Duration = Duration::from_secs(60);
+const CANCEL_GRACE: Duration = Duration::from_mins(1);
 
 /// Follows the build until it is finished.
 pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Created) -> PlatformOutcome {
@@ -28,19 +28,24 @@ pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Cre
         cluster: created.cluster_name.clone(),
         build: name.to_string(),
     });
-    let mut monitoring = None;
+    let mut watching = Box::pin(watch(&*cluster, &name, &log, &platform));
     let watched = tokio::select! {
-        watched = watch(&*cluster, &name, &log, &platform) => watched,
-        () = shared.cancel.cancelled() => Err(crate::plugin::cancelled()),
+        watched = &mut watching => watched,
+        () = shared.cancel.cancelled() => {
+            ask_to_stop(&*cluster, &name, &log).await;
+            // What it still has to say is relayed too.
+            tokio::time::timeout(CANCEL_GRACE, &mut watching).await.unwrap_or_else(|_| Err(crate::plugin::cancelled()))
+        }
     };
+    drop(watching);
+    let mut monitoring = None;
     let build = match watched {
         Ok(build) => build,
         Err(failure) => {
-            if failure.kind != ErrorKind::Cancelled {
-                log.error(format!("build {name} cannot be watched any more, so it is cancelled: {failure}"));
-            }
+            log.error(format!("build {name} cannot be watched any more, so it is cancelled: {failure}"));
             monitoring = Some(failure);
-            cancel_and_wait(&*cluster, &name, &log, &platform).await.unwrap_or(created.build)
+            ask_to_stop(&*cluster, &name, &log).await;
+            wait_for_the_end(&*cluster, &name, &log).await.unwrap_or(created.build)
         }
     };
     log.event(EventKind::WorkerEnd { platform: platform.to_string(), build: name.to_string(), state: build.state });
@@ -112,12 +117,13 @@ fn relay_line(log: &Logger, time: &osbs_types::Timestamp, line: &LogLine) {
     }
 }
 
-/// Asks the build to stop and relays what it still says until it is finished.
-async fn cancel_and_wait(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: &Platform) -> Option<Build> {
+async fn ask_to_stop(cluster: &dyn Cluster, name: &BuildName, log: &Logger) {
     if let Err(error) = cluster.cancel_build(name).await {
         log.warning(format!("build {name} could not be cancelled: {error}"));
     }
-    let _ = platform;
+}
+
+async fn wait_for_the_end(cluster: &dyn Cluster, name: &BuildName, log: &Logger) -> Option<Build> {
     match tokio::time::timeout(CANCEL_GRACE, cluster.wait_build(name, WaitFor::Finished)).await {
         Ok(Ok(build)) => Some(build),
         Ok(Err(error)) => {

@@ -128,8 +128,8 @@ async fn check_choice(clusters: &[&str], prepare: impl Fn(&MemoryWorkers), expec
     }
 }
 
-fn refusal(kind: ErrorKind) -> Option<Failure> {
-    Some(Failure::message(kind, "no"))
+fn refusal(kind: ErrorKind) -> Failure {
+    Failure::message(kind, "no")
 }
 
 #[tokio::test]
@@ -142,7 +142,9 @@ async fn cluster_choice() {
     check_choice(&[], |_| {}, Err("no enabled cluster")).await;
     // One unreachable: the other; all unreachable for a while: waits.
     let unreachable = |name: &'static str, times| {
-        move |workers: &MemoryWorkers| drop(workers.unreachable.lock().unwrap().insert(name.to_owned(), times))
+        move |workers: &MemoryWorkers| {
+            workers.unreachable.lock().unwrap().insert(name.to_owned(), times);
+        }
     };
     check_choice(&["a", "b"], unreachable("a", 1), Ok("b")).await;
     check_choice(&["a"], unreachable("a", 3), Ok("a")).await;
@@ -152,7 +154,7 @@ async fn cluster_choice() {
     check_choice(&["a", "nowhere"], unreachable("a", 20), Err("does not answer")).await;
     // Creation refused: the next by load, later again; other errors end the platform.
     let refuses = |name: &'static str, kind: ErrorKind, times: usize| {
-        move |workers: &MemoryWorkers| workers.refuse(name, move |n| if n < times { refusal(kind) } else { None })
+        move |workers: &MemoryWorkers| workers.refuse(name, move |n| (n < times).then(|| refusal(kind)))
     };
     check_choice(&["a", "b"], refuses("a", ErrorKind::Remote, 9), Ok("b")).await;
     check_choice(&["a"], refuses("a", ErrorKind::Resource, 3), Ok("a")).await;
