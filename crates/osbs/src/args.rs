@@ -122,7 +122,7 @@ impl Command {
             Self::GetBuild(args) => args.output.output,
             Self::WatchBuild(args) => args.output.output,
             Self::BuildLogs(args) => args.output.output,
-            Self::Config(args) => args.output.output,
+            Self::Config(args) => args.output,
             Self::Gc(args) => args.output.output,
             _ => None,
         }

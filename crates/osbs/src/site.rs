@@ -54,10 +54,15 @@ impl ReactorConfigSource {
     }
 }
 
+/// A file that the user named and that cannot be read.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let mut failure = Failure::message(ErrorKind::User, format!("cannot read {}", path.display()));
+    failure.causes.push(error.to_string());
+    failure.with_hint("name a file that can be read")
+}
+
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(ErrorKind::User, &error).with_hint(format!("{} must be a readable text file", path.display()))
-    })
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
 
 fn home(global: &Global) -> Result<PathBuf, Failure> {
@@ -76,7 +81,11 @@ fn home(global: &Global) -> Result<PathBuf, Failure> {
 
 /// Turns all problems of a configuration file into one failure.
 pub(crate) fn config_failed(error: &ConfigError) -> Failure {
-    error.to_failure()
+    let mut failure = error.to_failure();
+    if let (None, Some(position)) = (&failure.hint, &failure.position) {
+        failure.hint = Some(format!("mend {}; osbs config check tells whether it is good", position.file));
+    }
+    failure
 }
 
 impl Site {
@@ -98,7 +107,7 @@ impl Site {
             None => None,
         };
         let settings = Settings::new(conf, &global.instance, options(global), defaults(conf_path.is_some()));
-        if settings.lacks_instance() && global.instance != "default" {
+        if (settings.lacks_instance() || conf_path.is_none()) && global.instance != "default" {
             return Err(Failure::message(
                 ErrorKind::User,
                 format!("there is no section [{}] in {}", global.instance, shown(conf_path.as_deref())),

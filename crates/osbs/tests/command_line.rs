@@ -32,7 +32,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON: {error}\n{text}"))
 }
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["build"],
     &["list-builds"],
@@ -50,7 +50,6 @@ const COMMANDS: [&[&str]; 18] = [
     &["config", "enable-platform"],
     &["gc"],
     &["completion"],
-    &["help"],
 ];
 
 #[test]

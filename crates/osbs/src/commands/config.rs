@@ -1,8 +1,8 @@
 //! `osbs config`: what is effective and where it came from; secrets and ConfigMaps of the cluster; platforms.
 
-use crate::args::OutputArg;
+use crate::args::OutputFormat;
 use crate::session::Session;
-use crate::site::config_failed;
+use crate::site::{config_failed, unreadable};
 use crate::terminal::Table;
 use clap::{Args, Subcommand};
 use osbs_cluster::{SecretData, TextMap};
@@ -14,8 +14,9 @@ use std::path::PathBuf;
 /// Check the configuration; keep secrets and ConfigMaps; enable platforms
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
-    #[command(flatten)]
-    pub(crate) output: OutputArg,
+    /// Form of what is shown
+    #[arg(long, value_enum, value_name = "FORM", global = true)]
+    pub(crate) output: Option<OutputFormat>,
 
     #[command(subcommand)]
     command: ConfigCommand,
@@ -133,7 +134,7 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
     for file in files {
         let text = std::fs::read_to_string(file)
-            .map_err(|e| Failure::new(ErrorKind::User, &e).with_hint(format!("cannot read {}", file.display())))?;
+            .map_err(|e| unreadable(file, &e))?;
         let name = file.display().to_string();
         let warnings = if file.file_name().is_some_and(|file| file == "container.yaml") {
             ContainerYaml::parse(&text, &name).map_err(|e| config_failed(&e))?.warnings
@@ -154,7 +155,7 @@ fn read_files(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         let key =
             key.ok_or_else(|| Failure::message(ErrorKind::User, format!("{} has no usable name", file.display())))?;
         let bytes = std::fs::read(file)
-            .map_err(|e| Failure::new(ErrorKind::User, &e).with_hint(format!("cannot read {}", file.display())))?;
+            .map_err(|e| unreadable(file, &e))?;
         Ok((key.to_owned(), bytes))
     };
     files.iter().map(one).collect()
