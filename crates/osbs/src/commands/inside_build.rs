@@ -78,7 +78,7 @@ async fn prepare_and_run(
         substitutions: args.substitute,
         env: env.clone(),
     };
-    let input = read_input(&options).map_err(|e| Failure::new(e.kind(), &e).in_step("input"))?;
+    let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
     let place = Place::of(&env, &input).await?;
     let services = services(&place, &env, events)?;
     let lease = services.store.lease(place.build.name.as_str()).map_err(|e| Failure::new(e.kind(), &e))?;
