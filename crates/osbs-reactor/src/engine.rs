@@ -430,7 +430,10 @@ fn emit_end(run: &Run, phase: Phase, name: &str, outcome: Outcome, started: Inst
 
 fn log_failure(run: &Run, phase: Phase, name: &str, outcome: Outcome, failure: &Failure) {
     let logger = run.logger.named(ENGINE_LOGGER);
-    let text = format!("{} failed ({}): {failure}", phase_text(phase, name), failure.kind);
+    // The causes of an orchestrator's build step go by platform, and stand in lines with that platform's name already.
+    let by_platform = phase == Phase::Buildstep && run.is_orchestrator();
+    let why = if by_platform { failure.message.clone() } else { failure.to_string() };
+    let text = format!("{} failed ({}): {why}", phase_text(phase, name), failure.kind);
     match outcome {
         Outcome::Tolerated => logger.warning(format!("{text}; it is allowed to fail")),
         _ => logger.error(text),

@@ -31,9 +31,9 @@ impl Plugin for CheckAndSetPlatforms {
                 "no Koji hub is asked for the arches of target {target}: the configured platforms count"
             ));
         }
-        let configured = configured(run)?;
+        let asked = configured(run)?;
         let mut with_cluster = Vec::new();
-        for platform in configured {
+        for platform in asked.clone() {
             if run.config.enabled_clusters(&platform).is_empty() {
                 run.log()
                     .for_platform(platform.as_str())
@@ -52,7 +52,7 @@ impl Plugin for CheckAndSetPlatforms {
         };
         let platforms: BTreeSet<_> = yaml.restrict(&with_cluster).into_iter().collect();
         if platforms.is_empty() {
-            return Err(nothing_left(&with_cluster, &yaml));
+            return Err(nothing_left(&asked, &with_cluster, &yaml));
         }
         // A line a platform, in its own field: whoever looks for one platform's lines finds no line on another.
         for platform in &platforms {
@@ -89,10 +89,11 @@ fn join<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {
     platforms.into_iter().map(Platform::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn nothing_left(with_cluster: &[Platform], yaml: &ContainerYaml) -> PluginError {
+fn nothing_left(asked: &[Platform], with_cluster: &[Platform], yaml: &ContainerYaml) -> PluginError {
     let hint = "compare `platforms` in container.yaml with `clusters` in config.yaml";
     if with_cluster.is_empty() {
-        return PluginError::policy("none of the platforms asked for has an enabled cluster").with_hint(hint);
+        let text = format!("none of the platforms asked for has an enabled cluster: {}", join(asked));
+        return PluginError::policy(text).with_hint(hint);
     }
     let text = format!("container.yaml leaves no platform to build for; clusters are there for {}", join(with_cluster));
     let error = PluginError::user(text).with_hint(hint);

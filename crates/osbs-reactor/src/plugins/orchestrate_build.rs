@@ -106,6 +106,9 @@ impl Plugin for OrchestrateBuild {
         });
         let outcomes = build_all(&shared, clusters).await;
         for outcome in &outcomes {
+            if let Some(failure) = outcome.failure() {
+                run.log().for_platform(outcome.platform.as_str()).error(format!("worker build failed: {failure}"));
+            }
             if let Some(worker) = &outcome.worker {
                 run.workers.insert(outcome.platform.to_string(), worker.clone());
             }

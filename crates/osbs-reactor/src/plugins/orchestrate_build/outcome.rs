@@ -24,6 +24,11 @@ impl PlatformOutcome {
     fn succeeded(&self) -> bool {
         self.worker.as_ref().is_some_and(|worker| worker.build.state.is_success())
     }
+
+    /// Why the platform failed, for the log; `None`: it did not.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        (!self.succeeded()).then(|| told(self))
+    }
 }
 
 /// All platforms together.
@@ -81,16 +86,20 @@ fn repositories<'a>(builds: impl Iterator<Item = &'a Build>) -> Option<Value> {
     (!classes.is_empty()).then(|| json!(classes))
 }
 
-/// The stored JSON by platform, and the same for people.
+/// The stored JSON by platform, and the same for people. Messages name no platform: they go into the orchestrator's own
+/// lines of the log, and lines with a platform's name belong to that platform's worker.
 fn failure(failed: &[&PlatformOutcome], total: usize) -> BuildFailure {
     let reasons: Map<_, _> =
         failed.iter().map(|outcome| (outcome.platform.to_string(), Value::Object(reason(outcome)))).collect();
     let told: Vec<_> = failed.iter().map(|outcome| told(outcome)).collect();
     let failure = match &told[..] {
-        [only] => Failure { message: format!("{}: {}", failed[0].platform, only.message), ..only.clone() },
+        [only] => {
+            let step = only.step.as_deref().unwrap_or("worker build");
+            Failure { step: Some(format!("{step} on {}", failed[0].platform)), ..only.clone() }
+        }
         several => {
             let names: Vec<_> = failed.iter().map(|outcome| outcome.platform.as_str()).collect();
-            let text = format!("{} of {total} worker builds failed: {}", names.len(), names.join(", "));
+            let text = format!("{} of {total} worker builds failed", names.len());
             let mut failure = Failure::message(kind(several), text);
             failure.causes = names.iter().zip(several).map(|(name, failure)| format!("{name}: {failure}")).collect();
             failure

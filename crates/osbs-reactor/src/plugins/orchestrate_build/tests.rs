@@ -230,7 +230,8 @@ async fn a_failed_worker_does_not_stop_the_others() {
     let result = orchestrate(&mut test).await.unwrap();
     assert_eq!(reasons(&result), json!({"aarch64": {"docker_api": "RUN make: exit code 2"}}));
     let told = &result.image.as_ref().unwrap_err().failure;
-    assert_eq!((told.kind, told.message.as_str()), (ErrorKind::User, "aarch64: RUN make: exit code 2"));
+    assert_eq!((told.kind, told.message.as_str()), (ErrorKind::User, "RUN make: exit code 2"));
+    assert!(told.step.as_deref().is_some_and(|step| step.ends_with(" on aarch64")), "{:?}", told.step);
     assert_eq!(told.position, Some(position));
     assert_eq!(test.run.workers["x86_64"].build.state, BuildState::Complete);
     let repositories = json!({"unique": ["r/web:a", "r/web:b"], "primary": [], "floating": ["r/web:f"]});
@@ -250,7 +251,8 @@ async fn a_worker_that_left_no_errors_is_told_by_its_reason() {
     let result = orchestrate(&mut test).await.unwrap();
     assert_eq!(reasons(&result)["x86_64"], json!({"pod": {"reason": "killed by signal 9"}}));
     let told = &result.image.as_ref().unwrap_err().failure;
-    assert_eq!(told.message, "2 of 2 worker builds failed: aarch64, x86_64");
+    assert_eq!(told.message, "2 of 2 worker builds failed");
+    assert!(told.causes[0].starts_with("aarch64: "), "{:?}", told.causes);
     assert_eq!(told.kind, ErrorKind::Resource);
 }
 
