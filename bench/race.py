@@ -102,7 +102,9 @@ class Ours:
 
     def clean(self):
         self.out.unlink(missing_ok=True)
-        subprocess.run([self.osbs, "gc"], env=self.env, stdout=self.log, stderr=self.log, check=False)
+
+    def end(self):
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 class Pipeline:
@@ -149,7 +151,9 @@ class Pipeline:
 
     def clean(self):
         pathlib.Path(f"{self.out}.gz").unlink(missing_ok=True)
-        run(self.buildah("rmi", "bench"), self.log)
+
+    def end(self):
+        run(self.buildah("rmi", "--all", "--force"), self.log)
 
 
 def race(name, cache, runs, log):
@@ -173,10 +177,13 @@ def race(name, cache, runs, log):
                 took, peak = contender.job(context, base, f"127.0.0.1:{port}/built:{number}")
             finally:
                 registry.stop()
+            # Images stay until the end: ext4 without a journal is slow for a minute after many files were deleted.
             contender.clean()
             seconds[contender].append(took)
             memory[contender] = max(memory[contender], peak)
             print(f"  {name} run {number + 1}: {contender.name}: {took:.2f} s", flush=True)
+    for contender in contenders:
+        contender.end()
     ours, peer = contenders
     ours_s, peer_s = statistics.median(seconds[ours]), statistics.median(seconds[peer])
     return {

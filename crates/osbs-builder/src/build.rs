@@ -4,8 +4,9 @@ use crate::commit;
 use crate::error::BuildError;
 use crate::plan::{Plan, StageParent};
 use crate::request::{BuildObserver, BuildRequest, BuiltImage};
-use crate::stage::Executor;
+use crate::stage::{Executor, Stage};
 use crate::stage_root::WorkDir;
+use osbs_image::{Store, StoredImage};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,9 @@ pub fn build(
         _ => &request.architecture,
     };
     let image = commit::image(&request, &stage, &layer, wanted)?;
+    if request.keep_unpacked && request.clamp_mtime.is_none() {
+        keep(&stage, &image, request.store);
+    }
     let (parent, parent_name) = (stage.image.clone(), stage.image_name.clone());
     drop(stage);
 
@@ -48,4 +52,12 @@ pub fn build(
     drop(work);
     timings.push(("clean up", started.elapsed().as_secs_f64()));
     Ok(BuiltImage { image, new_layer: layer, parent, parent_name, timings })
+}
+
+/// Gives the upper folder to the store as the unpacked form of the new layer, which it is. If that does not work the
+/// layer is unpacked when somebody needs it.
+fn keep(stage: &Stage, image: &StoredImage, store: &Store) {
+    if let ([upper], Some(chain)) = (stage.uppers().as_slice(), image.chain_ids().last()) {
+        let _ = std::fs::rename(upper, store.layer_path(chain));
+    }
 }

@@ -101,6 +101,10 @@ pub struct BuildRequest<'a> {
     /// Also takes the checksum of the uncompressed docker-archive while the layer is made
     /// ([`osbs_image::ArchiveDigest`]), so that writing the archive need not inflate anything.
     pub prepare_archive: bool,
+    /// The unpacked layer stays in the store, so that a child of this image need not unpack it (and nothing has to be
+    /// deleted now). Costs its size on disk until garbage is collected. Without effect with `clamp_mtime`, when the
+    /// tree's times are not those of the layer, and when the work folder is on another file system than the store.
+    pub keep_unpacked: bool,
     /// Bounds.
     pub limits: Limits,
     /// For copying and compressing; 0: as many as the machine has.
@@ -140,6 +144,7 @@ impl<'a> BuildRequest<'a> {
             sink: None,
             taps: Vec::new(),
             prepare_archive: false,
+            keep_unpacked: true,
             limits: Limits::default(),
             threads: 0,
         }

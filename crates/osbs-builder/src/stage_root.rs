@@ -3,6 +3,7 @@
 use crate::error::{BuildError, FileError};
 use osbs_sandbox::Overlay;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The folders of one overlay, all in the work folder.
@@ -30,6 +31,7 @@ impl StageRoot {
         let (upper, target) = (base.join("upper"), base.join("root"));
         make(&upper)?;
         make(&target)?;
+        like_below(&upper, lowers.last().map(PathBuf::as_path)).map_err(|e| FileError::new("create", &upper, e))?;
         if lowers.is_empty() {
             // An overlay wants at least one.
             let empty = base.join("empty");
@@ -64,6 +66,18 @@ impl StageRoot {
             Some(overlay) => overlay.unmount().map_err(|source| BuildError::Mount { stage: self.name.clone(), source }),
         }
     }
+}
+
+/// The root folder of an overlay has the attributes of the topmost layer's: ours must not change them.
+fn like_below(upper: &Path, below: Option<&Path>) -> std::io::Result<()> {
+    let (mode, owner, group) = match below {
+        Some(below) => fs::metadata(below).map(|meta| (meta.mode() & 0o7777, meta.uid(), meta.gid()))?,
+        None => (0o755, 0, 0),
+    };
+    if (owner, group) != (0, 0) {
+        std::os::unix::fs::chown(upper, Some(owner), Some(group))?;
+    }
+    fs::set_permissions(upper, fs::Permissions::from_mode(mode))
 }
 
 /// A finished stage or an image, to be read.
