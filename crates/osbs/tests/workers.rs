@@ -4,12 +4,41 @@ mod world;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use world::World;
 use world::inspect::worker_of;
 
 const TWO_PLATFORMS: &str = "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 4}]\n  \
     second: [{name: local, max_concurrent_builds: 4}]\n\
     platform_descriptors: [{platform: second, architecture: amd64}]\n";
+
+fn sha256(text: &str) -> String {
+    let script = "printf %s \"$0\" | sha256sum";
+    let sum = Command::new("sh").args(["-c", script, text]).output().expect("sh starts");
+    String::from_utf8_lossy(&sum.stdout).split(' ').next().expect("a sum").to_owned()
+}
+
+/// Makes `base:1` an index, as a build for several platforms wants its parent.
+fn base_for_several_platforms(world: &World) {
+    let index = "application/vnd.oci.image.index.v1+json";
+    let (code, manifest) = world.registry_get("/v2/base/manifests/1");
+    assert_eq!(code, 200, "{manifest}");
+    let media_type = serde_json::from_str::<serde_json::Value>(&manifest).expect("JSON")["mediaType"].clone();
+    let body = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": index,
+        "manifests": [{
+            "mediaType": media_type,
+            "digest": format!("sha256:{}", sha256(&manifest)),
+            "size": manifest.len(),
+            "platform": {"os": "linux", "architecture": "amd64"},
+        }],
+    });
+    let url = format!("http://{}/v2/base/manifests/1", world.registry);
+    let header = format!("Content-Type: {index}");
+    let put = Command::new("curl").args(["-sf", "-X", "PUT", "-H", &header, "-d", &body.to_string(), &url]).output();
+    assert!(put.is_ok_and(|put| put.status.success()), "{body}");
+}
 
 /// Tells the first who asks to fail, and everybody else to go on.
 fn fails_the_first() -> u16 {
@@ -34,6 +63,7 @@ fn one_worker_fails_and_the_other_goes_on_to_its_end() {
     }
     let world = World::new();
     world.write_conf("can_orchestrate = true\n", TWO_PLATFORMS);
+    base_for_several_platforms(&world);
     let port = fails_the_first();
     let line = format!(
         "RUN word=$(busybox wget -q -O - http://127.0.0.1:{port}/) && echo told to $word && test $word = go && sleep 2"

@@ -16,7 +16,7 @@ struct Hold {
 #[derive(Default)]
 struct State {
     hold: Option<Hold>,
-    /// Grows whenever the hold is lifted: who was held by an earlier one goes on.
+    /// Grows whenever the hold is lifted: who was held by an earlier one is cut off.
     round: usize,
     held: usize,
 }
@@ -60,7 +60,7 @@ impl Gate {
         lock(&self.state).held
     }
 
-    /// Lets everything through again.
+    /// Lets everything through again. Who was held is cut off: what it sent must not arrive after it has gone.
     pub fn open(&self) {
         let mut state = lock(&self.state);
         state.hold = None;
@@ -82,23 +82,23 @@ fn is_held(state: &Mutex<State>, bytes: &[u8]) -> Option<usize> {
 fn relay(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) {
     let clones = (client.try_clone(), server.try_clone());
     let (Ok(from_client), Ok(to_server)) = clones else { return };
-    std::thread::spawn(move || copy(server, client, |_| {}));
+    std::thread::spawn(move || copy(server, client, |_| true));
     let state = Arc::clone(state);
     std::thread::spawn(move || {
         copy(from_client, to_server, |bytes| {
-            let Some(round) = is_held(&state, bytes) else { return };
+            let Some(round) = is_held(&state, bytes) else { return true };
             while lock(&state).round == round {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            false
         });
     });
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, inspect: impl Fn(&[u8])) {
+fn copy(mut from: TcpStream, mut to: TcpStream, may_pass: impl Fn(&[u8]) -> bool) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        inspect(&buffer[..count]);
-        if to.write_all(&buffer[..count]).is_err() {
+        if !may_pass(&buffer[..count]) || to.write_all(&buffer[..count]).is_err() {
             break;
         }
     }

@@ -275,7 +275,7 @@ impl Drop for World {
     }
 }
 
-fn done(output: Output) -> Done {
+pub fn done(output: Output) -> Done {
     Done {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -336,6 +336,21 @@ pub fn check_nothing_left(world: &World) {
         }
         assert!(Instant::now() < end, "left behind:\n{}", left.join("\n"));
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits a moment until mounts and temporary folders are those of before.
+#[track_caller]
+pub fn wait_until_clean(before: &std::collections::BTreeSet<String>) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let now = inspect::surroundings();
+        let new: Vec<_> = now.difference(before).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "left on the machine:\n{}", new.join("\n"));
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
