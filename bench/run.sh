@@ -12,4 +12,5 @@ for need in buildah:buildah skopeo:skopeo docker-registry:docker-registry gzip:g
 done
 [ "$(id -u)" = 0 ] || { echo "the race mounts overlayfs and runs containers: run it as root" >&2; exit 5; }
 mkdir -p "$cache/bench"
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/race.py" --cache "$cache/bench" --results "$here/results.json" "$@"
