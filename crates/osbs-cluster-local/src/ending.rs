@@ -68,6 +68,15 @@ pub fn recover(root: &Path) -> Result<Vec<Recovered>, ClusterError> {
     Ok(recovered)
 }
 
+/// Builds of all namespaces that have not ended. What belongs to any other build is free to be removed.
+///
+/// # Errors
+/// The home cannot be read.
+pub fn unfinished_builds(root: &Path) -> Result<Vec<(String, BuildName)>, ClusterError> {
+    let home = Home::new(root);
+    if home.database().exists() { Database::open(&home)?.unfinished() } else { Ok(Vec::new()) }
+}
+
 /// Closes one build if its runner is dead.
 pub(crate) fn recover_one(
     home: &Home,
@@ -141,7 +150,11 @@ pub(crate) fn close(
         None => Some(unexplained(&ending)),
     };
     let reason = told.clone().flatten().or_else(|| match &failure {
-        Some(failure) if state == BuildState::Failed => Some(failure.to_string()),
+        // With the step: "killed by signal 9" may be said of a worker.
+        Some(failure) if state == BuildState::Failed => Some(match &failure.step {
+            Some(step) => format!("{step}: {failure}"),
+            None => failure.to_string(),
+        }),
         _ => ending.reason.clone(),
     });
     let mut events = Vec::new();

@@ -18,7 +18,7 @@ mod runner;
 mod secret_files;
 mod watch;
 
-pub use ending::{CONSOLE_LOGGER, Recovered, build_cgroup, recover};
+pub use ending::{CONSOLE_LOGGER, Recovered, build_cgroup, recover, unfinished_builds};
 pub use event_log::EventLog;
 pub use event_reader::{EventReader, STRAY_LOGGER};
 pub use launch::RunnerCommand;
