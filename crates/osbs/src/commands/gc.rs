@@ -4,9 +4,11 @@ use crate::args::OutputArg;
 use crate::session::Session;
 use crate::terminal::size;
 use clap::Args;
+use osbs_cluster::BuildFilter;
 use osbs_image::Store;
-use osbs_types::Failure;
+use osbs_types::{BuildName, Failure};
 use serde_json::json;
+use std::path::Path;
 
 /// Remove images and layers that nothing refers to, and what dead builds left
 #[derive(Debug, Args)]
@@ -29,6 +31,10 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let recovered = osbs_cluster_local::recover(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     let store = Store::open(&home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let failed = |e: osbs_image::StoreError| Failure::new(e.kind(), &e);
+    if !args.dry_run {
+        free_ended_builds(&home, &store)?;
+        remove_fragments(session).await?;
+    }
     if args.parents && !args.dry_run {
         for record in store.list_refs().map_err(failed)? {
             if record.name.starts_with("parent/") {
@@ -61,4 +67,36 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         size(report.bytes)
     ));
     Ok(0)
+}
+
+/// A build that was killed could not give up the names that kept its images.
+fn free_ended_builds(home: &Path, store: &Store) -> Result<(), Failure> {
+    let failed = |e: osbs_image::StoreError| Failure::new(e.kind(), &e);
+    // In this order: a build that begins after the list was made has no name in it.
+    let records = store.list_refs().map_err(failed)?;
+    let unfinished = osbs_cluster_local::unfinished_builds(home).map_err(|e| Failure::new(e.kind(), &e))?;
+    for record in records {
+        // Other owners are commands, with spaces in their names.
+        let Ok(owner) = record.owner.parse::<BuildName>() else { continue };
+        if !unfinished.iter().any(|(_, build)| *build == owner) {
+            store.remove_ref(&record.name).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Nor could a killed orchestrator remove the ConfigMaps of its workers.
+async fn remove_fragments(session: &Session) -> Result<(), Failure> {
+    let cluster = session.cluster()?;
+    let failed = |e: osbs_cluster::ClusterError| Failure::new(e.kind(), &e);
+    let builds = cluster.list_builds(&BuildFilter::default()).await.map_err(failed)?;
+    let unfinished = |name: &BuildName| builds.iter().any(|build| build.name == *name && !build.is_finished());
+    let present = cluster.list_config_maps().await.map_err(failed)?;
+    for worker in builds.iter().filter(|build| build.is_finished() && !build.parent.as_ref().is_some_and(unfinished)) {
+        let fragment = worker.annotations.get("metadata_fragment").and_then(|name| name.strip_prefix("configmap/"));
+        if let Some(name) = fragment.filter(|name| present.iter().any(|map| map == name)) {
+            cluster.delete_config_map(name).await.map_err(failed)?;
+        }
+    }
+    Ok(())
 }
