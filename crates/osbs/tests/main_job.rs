@@ -145,14 +145,26 @@ fn check_image(world: &World, platform: &str, architecture: &str, release: &str)
 fn check_copies(world: &World, folder: &Path, platform: &str, architecture: &str) {
     let from = format!("docker://{}/example/hello:latest", world.registry);
     let copy = |from: &str, to: &str| {
-        let args = ["--insecure-policy", "--override-arch", architecture, "copy", "--quiet", "--src-tls-verify=false", from, to];
+        let args = [
+            "--insecure-policy",
+            "--override-arch",
+            architecture,
+            "copy",
+            "--quiet",
+            "--src-tls-verify=false",
+            from,
+            to,
+        ];
         run("skopeo", &args);
     };
     let layout = format!("oci:{}:hello", folder.join("oci").display());
     copy(&from, &format!("dir:{}", folder.join("dir").display()));
     copy(&from, &layout);
     copy(&layout, &format!("docker-archive:{}:example/hello:1", folder.join("copied.tar").display()));
-    run("umoci", &["unpack", "--image", &format!("{}:hello", folder.join("oci").display()), text(&folder.join("unpacked"))]);
+    run(
+        "umoci",
+        &["unpack", "--image", &format!("{}:hello", folder.join("oci").display()), text(&folder.join("unpacked"))],
+    );
     let rootfs = folder.join("unpacked/rootfs");
     assert_eq!(world::read(&rootfs.join("etc/built-for")).trim(), platform, "RUN ran programs of the platform");
     assert!(world::read(&rootfs.join("etc/example-release")).contains(platform), "the base image's %post too");
@@ -169,7 +181,8 @@ fn check_archive(world: &World, folder: &Path, worker: &str) {
     let archive = world.path("home/builds/default").join(worker).join("results/compressed.tar.gz");
     let record = world.record(worker);
     let tar_metadata = &record["annotations"]["tar_metadata"];
-    let facts = world.events(worker).into_iter().rfind(|event| event["event"] == "result").expect("a result")["facts"].clone();
+    let facts =
+        world.events(worker).into_iter().rfind(|event| event["event"] == "result").expect("a result")["facts"].clone();
     let facts = &facts["archive"];
     let sum = run("sha256sum", &[text(&archive)]);
     assert_eq!(tar_metadata["sha256sum"], sum.split(' ').next().expect("a checksum"));
@@ -192,7 +205,16 @@ fn check_archive(world: &World, folder: &Path, worker: &str) {
     let version = run("skopeo", &["--version"]);
     let source = if version.contains(" 1.9") || version.contains(" 1.8") { &plain } else { &archive };
     println!("{}: skopeo copy docker-archive: of {}", version.trim(), source.display());
-    run("skopeo", &["--insecure-policy", "copy", "--quiet", &format!("docker-archive:{}", source.display()), &format!("dir:{}", to.display())]);
+    run(
+        "skopeo",
+        &[
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            &format!("docker-archive:{}", source.display()),
+            &format!("dir:{}", to.display()),
+        ],
+    );
     let manifest = json(&world::read(&to.join("manifest.json")));
     assert_eq!(manifest["config"]["digest"], record["annotations"]["image-id"], "the same image came out of it");
 }
@@ -210,7 +232,16 @@ fn check_summary(world: &World, build: &str, out: &str) {
         assert!(summary.contains(&format!("{build}-{platform}")), "{summary}");
     }
     let index = annotations["digests"][0]["digest"].as_str().expect("a digest");
-    for text in ["36 RPMs", "MB in 3 layers", "kB", "compressed.tar.gz", index, "example/hello:latest", "build-logs", "get-build"] {
+    for text in [
+        "36 RPMs",
+        "MB in 3 layers",
+        "kB",
+        "compressed.tar.gz",
+        index,
+        "example/hello:latest",
+        "build-logs",
+        "get-build",
+    ] {
         assert!(summary.contains(text), "{text} is not in\n{summary}");
     }
     println!("{build} is Complete{summary}");
@@ -247,6 +278,7 @@ fn base_and_layered_images_for_two_platforms() {
         check_image(&world, platform, architecture, "1");
         check_copies(&world, &folder, platform, architecture);
         check_archive(&world, &folder, &format!("{first}-{platform}"));
+        world.check_grep(&first, platform);
     }
 
     let (second, _) = build(&world, "hello", &distribution);

@@ -59,6 +59,15 @@ impl BuildLogsArgs {
     }
 }
 
+/// Takes the first `skip` lines behind `start` out again and says how many there were: a message may have several, and
+/// an earlier reader has counted lines.
+fn leave_out(out: &mut Vec<u8>, start: usize, skip: u64) -> u64 {
+    let ends = out[start..].iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let (lines, end) = ends.zip(1..=skip).last().map_or((0, 0), |(end, lines)| (lines, end));
+    out.drain(start..start + end);
+    lines
+}
+
 /// Runs the command.
 pub(crate) async fn run(session: &Session, args: BuildLogsArgs) -> Result<u8, Failure> {
     let build = loop {
@@ -78,11 +87,9 @@ pub(crate) async fn run(session: &Session, args: BuildLogsArgs) -> Result<u8, Fa
             if !args.wants(line) {
                 continue;
             }
-            if skip > 0 {
-                skip -= 1;
-                continue;
-            }
+            let start = out.len();
             args.render(&mut out, &stored.event, line, session.wants_json());
+            skip -= leave_out(&mut out, start, skip);
         }
         if std::io::stdout().write_all(&out).and_then(|()| std::io::stdout().flush()).is_err() {
             // The reader has gone, as `head` does: nothing is wrong.
@@ -91,4 +98,24 @@ pub(crate) async fn run(session: &Session, args: BuildLogsArgs) -> Result<u8, Fa
         out.clear();
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, skip: u64, expected: (&str, u64)) {
+        let mut out = [b"before\n", text.as_bytes()].concat();
+        let lines = leave_out(&mut out, 7, skip);
+        assert_eq!((String::from_utf8_lossy(&out[7..]).as_ref(), lines), expected);
+    }
+
+    #[test]
+    fn lines_are_counted_not_messages() {
+        check("a\nb\nc\n", 0, ("a\nb\nc\n", 0));
+        check("a\nb\nc\n", 2, ("c\n", 2));
+        check("a\nb\nc\n", 3, ("", 3));
+        check("a\n", 9, ("", 1));
+    }
 }

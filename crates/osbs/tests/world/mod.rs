@@ -4,10 +4,12 @@
 
 pub mod gate;
 pub mod inspect;
+pub mod lines;
 
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -182,10 +184,10 @@ impl World {
         self.repository(name, &[("Dockerfile", &dockerfile), ("file.txt", "content\n")])
     }
 
-    /// Starts `osbs build` and returns at once.
+    /// Starts `osbs build`, as the leader of a process group like in a shell, and returns at once.
     pub fn start_build(&self, url: &str, more: &[&str]) -> Child {
         let mut command = self.command(&["build", "--git-url", url, "--git-branch", "main", "--user", "test"]);
-        command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("osbs starts")
+        command.args(more).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("osbs starts")
     }
 
     /// `osbs build`, followed to its end.
