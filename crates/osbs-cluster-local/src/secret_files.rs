@@ -20,7 +20,8 @@ pub(crate) fn dir(home: &Home, namespace: &str, name: &str) -> Result<PathBuf, C
 pub(crate) fn put(home: &Home, namespace: &str, name: &str, data: &SecretData) -> Result<(), ClusterError> {
     check_name("Secret name", name)?;
     for key in data.keys() {
-        check_name("key of a Secret", key)?;
+        // `.dockerconfigjson` is the usual name of registry logins.
+        check_name("key of a Secret", key.strip_prefix('.').unwrap_or(key))?;
     }
     let all = home.secrets(namespace);
     make_dir(&all)?;

@@ -57,9 +57,11 @@ impl Reactor {
     pub async fn run(&self, run: &mut Run) -> RunReport {
         let watcher = DiskWatcher::start(run.services.watched_disk.clone(), run.disk.clone());
         let exit = self.resolve(run, Phase::Exit);
-        let main = match hold_store(run).await {
-            Ok(()) => self.main_part(run).await,
-            Err(failure) => Err(failure),
+        let main = match (exit.unknown.first(), hold_store(run).await) {
+            (None, Ok(())) => self.main_part(run).await,
+            (None, Err(failure)) => Err(failure),
+            // Before anything is built or published, not after.
+            (Some(failure), _) => Err(failure.clone()),
         };
         settle_threads(run).await;
         if let Err(failure) = &main {
@@ -123,7 +125,7 @@ impl Reactor {
     }
 
     async fn exit_phase(&self, run: &mut Run, list: ResolvedList) -> Vec<Failure> {
-        let mut failures = list.unknown;
+        let mut failures = Vec::new();
         for plugin in list.plugins {
             if let Err(failure) = self.one(run, Phase::Exit, plugin).await {
                 failures.push(failure);
@@ -356,8 +358,11 @@ fn builder_entries(run: &Run) -> Result<Vec<PluginEntry>, Failure> {
 }
 
 fn unknown_plugin(run: &mut Run, phase: Phase, name: &str) -> Failure {
-    let failure = Failure::message(ErrorKind::User, format!("{} is not known here", phase_text(phase, name)))
-        .with_hint("mend the plugin list, or mark the plugin \"required\": false")
+    let failure = Failure::message(ErrorKind::Policy, format!("{} is not known here", phase_text(phase, name)))
+        .with_hint(
+            "this version has no such plugin: take what asks for it out of config.yaml or of the site's plugin lists, or \
+             mark it \"required\": false there",
+        )
         .in_step(name);
     run.records.errors.insert(name.to_owned(), failure.to_string().into());
     run.logger.named(ENGINE_LOGGER).error(failure.to_string());

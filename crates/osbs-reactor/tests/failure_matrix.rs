@@ -267,7 +267,7 @@ async fn unknown_plugins() {
     }
     // Listed builders are never required.
     check_unknown(Phase::Buildstep, true, &all, false).await;
-    check_unknown(Phase::Exit, true, &all, true).await;
+    check_unknown(Phase::Exit, true, &exits, true).await;
     check_unknown(Phase::Exit, false, &all, false).await;
 }
 

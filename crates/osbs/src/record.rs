@@ -24,7 +24,8 @@ pub(crate) fn build_record(build: &Build) -> Value {
         "created": build.created,
         "started": build.started,
         "finished": build.finished,
-        "pid": build.pid,
+        // A worker's id belongs to the PID namespace of its orchestrator build: nobody here can use it.
+        "pid": if build.parent.is_none() { build.pid } else { None },
         "labels": build.labels,
         "annotations": annotations,
         "failure": build.failure,

@@ -92,6 +92,20 @@ async fn reserve(run: &Run, nvr: &Nvr) -> Result<bool, PluginError> {
     }
 }
 
+/// Takes the NVR of a build whose request gives the release, in which case this plugin is not listed: without a hub nobody
+/// else would see to it that it is new.
+pub(super) async fn claim_given_release(run: &Run) -> Result<(), PluginError> {
+    let listed = run.request.plugins.entry(Phase::Prebuild, "bump_release").is_some();
+    if listed || run.is_scratch() || run.config.koji.is_some() {
+        return Ok(());
+    }
+    let wanted = wanted(&run.dockerfile_labels()?)?;
+    match &wanted.release {
+        Some(release) => explicit(run, &wanted, release).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// The Dockerfile's release, which must be new.
 async fn explicit(run: &Run, wanted: &Wanted, release: &str) -> Result<String, PluginError> {
     let nvr = nvr(wanted, release)?;

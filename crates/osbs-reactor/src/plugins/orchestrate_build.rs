@@ -90,11 +90,13 @@ impl Plugin for OrchestrateBuild {
             Some(path) => Some(run.secret_path(&path).await?),
             None => None,
         };
+        super::bump_release::claim_given_release(run).await?;
+        let common = parameters::Common::gather(run, &self.build_kwargs, &platforms)?;
         let shared = Arc::new(Shared {
             workers: Arc::clone(&run.services.workers),
             config_dir,
             config_kwargs: self.config_kwargs.clone().unwrap_or_default(),
-            parameters: parameters::Common::gather(run, &self.build_kwargs, &platforms)?,
+            parameters: common,
             orchestrator: run.build.name.clone(),
             patience: Patience {
                 unreachable: Duration::from_secs_f64(self.find_cluster_retry_delay.clamp(0.0, 86_400.0)),

@@ -133,8 +133,7 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 
 fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
     for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| unreadable(file, &e))?;
+        let text = std::fs::read_to_string(file).map_err(|e| unreadable(file, &e))?;
         let name = file.display().to_string();
         let warnings = if file.file_name().is_some_and(|file| file == "container.yaml") {
             ContainerYaml::parse(&text, &name).map_err(|e| config_failed(&e))?.warnings
@@ -154,8 +153,7 @@ fn read_files(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         let key = file.file_name().and_then(|name| name.to_str());
         let key =
             key.ok_or_else(|| Failure::message(ErrorKind::User, format!("{} has no usable name", file.display())))?;
-        let bytes = std::fs::read(file)
-            .map_err(|e| unreadable(file, &e))?;
+        let bytes = std::fs::read(file).map_err(|e| unreadable(file, &e))?;
         Ok((key.to_owned(), bytes))
     };
     files.iter().map(one).collect()

@@ -81,7 +81,6 @@ async fn prepare_and_run(
     let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
     let place = Place::of(&env, &input).await?;
     let services = services(&place, &env, events)?;
-    let lease = services.store.lease(place.build.name.as_str()).map_err(|e| Failure::new(e.kind(), &e))?;
     let mut run = Run::new(input.build_json, place.build, services, cancel);
     run.user_params = input.user_params.unwrap_or_default();
     run.reactor_config_text = input.reactor_config;
@@ -89,7 +88,6 @@ async fn prepare_and_run(
         run.log().info(note);
     }
     let report = Reactor::new(plugins::all()).run(&mut run).await;
-    drop(lease);
     events.flush();
     Ok(report.outcome.map_or_else(|failure| failure.kind.exit_code(), |()| 0))
 }

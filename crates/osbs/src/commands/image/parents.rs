@@ -3,10 +3,10 @@
 use osbs_builder::{BuildError, ParentImages};
 use osbs_http::{Transport, TransportConfig};
 use osbs_image::{ImageRef, Store, StoredImage, read_oci_layout};
-use osbs_registry::{Progress, Registry, RegistryConfig};
+use osbs_registry::{Credentials, Progress, Registry, RegistryConfig};
 use osbs_types::{Architecture, ErrorKind, Failure, PullSpec};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +30,27 @@ fn transport() -> Transport {
     SHARED.get_or_init(|| Transport::new(TransportConfig::default())).clone()
 }
 
-/// A registry by host, with the user's own credentials.
+/// Where podman, buildah, skopeo and docker keep a user's logins, in the order they look.
+fn login_files() -> impl Iterator<Item = PathBuf> {
+    let below = |variable: &str, path: &str| std::env::var_os(variable).map(|folder| PathBuf::from(folder).join(path));
+    let files = [
+        std::env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from),
+        below("XDG_RUNTIME_DIR", "containers/auth.json"),
+        below("HOME", ".config/containers/auth.json"),
+        below("DOCKER_CONFIG", "config.json"),
+        below("HOME", ".docker/config.json"),
+    ];
+    files.into_iter().flatten().filter(|path| path.is_file())
+}
+
+/// A registry by host, with the user's own login if there is one.
 pub(super) fn registry(host: &str, insecure: bool) -> Result<Registry, Failure> {
-    let config = RegistryConfig::new(host, insecure).map_err(|e| Failure::new(ErrorKind::User, &e))?;
+    let mut config = RegistryConfig::new(host, insecure).map_err(|e| Failure::new(ErrorKind::User, &e))?;
+    if let Some(file) = login_files().next() {
+        let credentials = Credentials::read(&file)
+            .map_err(|e| Failure::new(e.kind(), &e).with_hint(format!("mend {} or log in again", file.display())))?;
+        config = config.with_credentials(credentials);
+    }
     Ok(Registry::new(transport(), config))
 }
 
