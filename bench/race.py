@@ -82,15 +82,14 @@ def run(args, log, env=None):
 class Ours:
     name = "osbs"
 
-    def __init__(self, cache, log):
+    def __init__(self, cache, log, workload):
         self.log, self.out = log, cache / "out.tar.gz"
         self.osbs = os.environ.get("OSBS", str(ROOT / "target/release/osbs"))
         self.command = os.environ.get("OSBS_COMMAND", COMMAND)
-        self.env = os.environ | {"OSBS_HOME": str(cache / "osbs-home")}
-        self.home = cache / "osbs-home"
+        self.home = cache / "storage" / f"osbs-{workload}"
+        self.env = os.environ | {"OSBS_HOME": str(self.home)}
 
     def prepare(self, context, base, port):
-        shutil.rmtree(self.home, ignore_errors=True)
         # Pulls and unpacks the parent, as the peer's `pull` does.
         self.job(context, base, f"127.0.0.1:{port}/warm:1")
         self.clean()
@@ -103,16 +102,13 @@ class Ours:
     def clean(self):
         self.out.unlink(missing_ok=True)
 
-    def end(self):
-        shutil.rmtree(self.home, ignore_errors=True)
-
 
 class Pipeline:
     """buildah bud, buildah push, buildah push docker-archive:, gzip: what a worker did with existing tools."""
 
-    def __init__(self, cache, log):
+    def __init__(self, cache, log, workload):
         self.log, self.out = log, cache / "out.tar"
-        self.storage = cache / "buildah"
+        self.storage = cache / "storage" / f"buildah-{workload}"
         version = subprocess.run(["buildah", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
         self.name = f"buildah {version} + push + docker-archive + gzip"
         self.limits = self.allowed_limits(cache)
@@ -152,9 +148,6 @@ class Pipeline:
     def clean(self):
         pathlib.Path(f"{self.out}.gz").unlink(missing_ok=True)
 
-    def end(self):
-        run(self.buildah("rmi", "--all", "--force"), self.log)
-
 
 def race(name, cache, runs, log):
     folder = workloads.make(cache, name)
@@ -162,7 +155,7 @@ def race(name, cache, runs, log):
     base = f"127.0.0.1:{port}/base:1"
     template = Registry(cache / "registry-template", port)
     run(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{folder}/parent:base", f"docker://{base}"], log)
-    contenders = [Ours(cache, log), Pipeline(cache, log)]
+    contenders = [Ours(cache, log, name), Pipeline(cache, log, name)]
     for contender in contenders:
         contender.prepare(context, base, port)
     template.stop()
@@ -177,13 +170,10 @@ def race(name, cache, runs, log):
                 took, peak = contender.job(context, base, f"127.0.0.1:{port}/built:{number}")
             finally:
                 registry.stop()
-            # Images stay until the end: ext4 without a journal is slow for a minute after many files were deleted.
             contender.clean()
             seconds[contender].append(took)
             memory[contender] = max(memory[contender], peak)
             print(f"  {name} run {number + 1}: {contender.name}: {took:.2f} s", flush=True)
-    for contender in contenders:
-        contender.end()
     ours, peer = contenders
     ours_s, peer_s = statistics.median(seconds[ours]), statistics.median(seconds[peer])
     return {
@@ -196,6 +186,16 @@ def race(name, cache, runs, log):
     }
 
 
+def forget(cache):
+    """Images are removed before and after everything only: ext4 without a journal makes files slowly for a minute after
+    many were deleted, and neither contender is to suffer from the other's cleaning."""
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        point = line.split(" ")[1]
+        if point.startswith(str(cache / "storage")):
+            subprocess.run(["umount", "-l", point], check=False)
+    shutil.rmtree(cache / "storage", ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
@@ -205,10 +205,12 @@ def main():
     options = parser.parse_args()
     cache = options.cache.resolve()
     results = []
+    forget(cache)
     with open(cache / "log", "w", encoding="utf-8") as log:
         for name in options.workloads.split(","):
             print(f"{name}: making the workload (once) and warming up", flush=True)
             results.append(race(name, cache, options.runs, log))
+    forget(cache)
     options.results.write_text(json.dumps(results, indent=2) + "\n")
     row = "{:8} {:>9} {:>9} {:>7} {:>8}  {}"
     print("\n" + row.format("workload", "osbs", "peer", "ratio", "peak MB", "peer"))

@@ -13,6 +13,8 @@ mod disk;
 mod error;
 mod file_copy;
 mod file_mode;
+mod hard_links;
+mod open_folder;
 mod plan;
 mod removal;
 mod request;

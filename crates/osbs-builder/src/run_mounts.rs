@@ -3,8 +3,9 @@
 use crate::accounts::rooted;
 use crate::config_change::{absolute, clean_path};
 use crate::error::{BuildError, FileError, InstructionError};
+use crate::open_folder::OPEN_DIR;
 use crate::stage_root::StageRoot;
-use crate::tree_copy::{OPEN_DIR, Rules, TreeCopy};
+use crate::tree_copy::{Rules, TreeCopy};
 use osbs_dockerfile::{Mount, Sharing};
 use osbs_sandbox::rooted::{NodeKind, Owner, Root};
 use osbs_sandbox::{BindMount, Tmpfs};

@@ -45,6 +45,23 @@ impl SourceRoot {
         Ok(Self { root, path, place, ignore })
     }
 
+    /// The build context. `ignore`: text of the ignore file; `None`: its `.dockerignore`, if there.
+    pub(crate) fn context(path: &Path, ignore: Option<&str>) -> Result<Self, InstructionError> {
+        let file = Path::new(".dockerignore");
+        let source = Self::open(path, "the build context".to_owned(), None)?;
+        let text = match ignore {
+            Some(text) => text.as_bytes().to_vec(),
+            None if source.root.stat(file).map_err(rooted)?.is_none() => return Ok(source),
+            None => source.root.read_small(file, 1 << 20).map_err(rooted)?,
+        };
+        let patterns = IgnorePatterns::parse(&text).map_err(|error| InstructionError::BadValue {
+            what: ".dockerignore",
+            value: error.pattern.clone(),
+            expected: error.to_string(),
+        })?;
+        Ok(Self { ignore: Some(patterns).filter(|patterns| !patterns.is_empty()), ..source })
+    }
+
     /// What `pattern` names, sorted; empty when it has wild cards and nothing matches.
     pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Found>, InstructionError> {
         let clean = clean_path(pattern);

@@ -11,7 +11,7 @@ use crate::stage_root::{StageRoot, View, WorkDir};
 use crate::transfer::{TransferContext, transfer};
 use crate::variables::StageArgs;
 use osbs_dockerfile::{
-    CommandForm, Dockerfile, Heredoc, IgnorePatterns, Instruction, InstructionKind, Mount, Run, Transfer, parse_trigger,
+    CommandForm, Dockerfile, Heredoc, Instruction, InstructionKind, Mount, Run, Transfer, parse_trigger,
 };
 use osbs_image::{ImageConfig, StoredImage};
 use osbs_sandbox::rooted::{Owner, Root};
@@ -340,7 +340,7 @@ impl<'b, 'a> Executor<'b, 'a> {
     fn take_context(&mut self) -> Result<SourceRoot, InstructionError> {
         match self.context.take() {
             Some(source) => Ok(source),
-            None => open_context(self.request),
+            None => SourceRoot::context(self.request.context, self.request.ignore.as_deref()),
         }
     }
 
@@ -470,27 +470,6 @@ impl<'b, 'a> Executor<'b, 'a> {
 /// 0 means as many as the machine has.
 pub(crate) fn threads(wanted: usize) -> usize {
     if wanted > 0 { wanted } else { std::thread::available_parallelism().map_or(1, usize::from) }
-}
-
-fn open_context(request: &BuildRequest<'_>) -> Result<SourceRoot, InstructionError> {
-    let place = "the build context".to_owned();
-    let source = SourceRoot::open(request.context, place, None)?;
-    let text = match &request.ignore {
-        Some(text) => Some(text.clone().into_bytes()),
-        None => match source.root.stat(Path::new(".dockerignore")).map_err(crate::accounts::rooted)? {
-            None => None,
-            Some(_) => {
-                Some(source.root.read_small(Path::new(".dockerignore"), 1 << 20).map_err(crate::accounts::rooted)?)
-            }
-        },
-    };
-    let Some(text) = text else { return Ok(source) };
-    let patterns = IgnorePatterns::parse(&text).map_err(|error| InstructionError::BadValue {
-        what: ".dockerignore",
-        value: error.pattern.clone(),
-        expected: error.to_string(),
-    })?;
-    Ok(SourceRoot { ignore: Some(patterns).filter(|patterns| !patterns.is_empty()), ..source })
 }
 
 /// As `docker history` shows it; never with the values of arguments or secrets.

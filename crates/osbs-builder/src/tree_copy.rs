@@ -8,11 +8,12 @@
 use crate::error::FileError;
 use crate::file_copy::{Attributes, copy_node, open_file_kind};
 use crate::file_mode::ModeChange;
+use crate::hard_links::HardLinks;
+use crate::open_folder::{OPEN_DIR, count_entries, path_below};
 use osbs_sandbox::rooted::Owner;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, mkdirat, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 /// So many files go through the mounted overlay before the rest is put off.
 const WORTH_POSTPONING: u64 = 256;
-
-/// Folders that are open; the engine never opens others.
-pub(crate) const OPEN_DIR: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What a filter says about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,21 +55,6 @@ pub(crate) struct Rules<'a> {
     pub threads: usize,
     /// Write-through instead of postponing.
     pub may_postpone: bool,
-}
-
-/// The copy of a file with several names.
-struct FirstName {
-    folder: LinkFolder,
-    name: CString,
-    /// Names of it that may still come.
-    remaining: u64,
-}
-
-enum LinkFolder {
-    Open(Arc<Folder>),
-    /// While an overlay is about to be unmounted: below the image's root.
-    Closed(PathBuf),
-    Reopened(Arc<OwnedFd>),
 }
 
 /// A subtree that has not been copied yet because its destination is an empty folder of a mounted overlay.
@@ -114,8 +96,7 @@ pub(crate) struct TreeCopy<'a> {
     wake: Condvar,
     stopped: AtomicBool,
     stop: Mutex<Option<CopyStop>>,
-    /// Files with several names: (device, inode) of the source to the first copy.
-    links: Mutex<HashMap<(u64, u64), FirstName>>,
+    links: HardLinks,
     postponed: Mutex<Vec<Postponed>>,
     pub umask: u32,
 }
@@ -160,7 +141,14 @@ impl Drop for Folder {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+impl Folder {
+    /// Its counterpart, once something was put there.
+    pub(crate) fn made(&self) -> Option<BorrowedFd<'_>> {
+        self.target.get().map(|fd| fd.as_fd())
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -189,7 +177,7 @@ impl<'a> TreeCopy<'a> {
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
             stop: Mutex::default(),
-            links: Mutex::default(),
+            links: HardLinks::default(),
             postponed: Mutex::default(),
             umask: crate::file_mode::current_umask(),
         }
@@ -228,7 +216,7 @@ impl<'a> TreeCopy<'a> {
 
     /// Copies what was put off into `upper`, the overlay's upper folder, which must not be mounted now.
     pub(crate) fn resume(&self, work: Vec<Postponed>, upper: BorrowedFd<'_>) -> Result<(), CopyStop> {
-        self.reopen_links(upper);
+        self.links.reopen(upper);
         let mut folders = Vec::with_capacity(work.len());
         let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
         for one in work {
@@ -266,9 +254,9 @@ impl<'a> TreeCopy<'a> {
         });
         lock(&self.queue).waiting.clear();
         if lock(&self.postponed).is_empty() {
-            lock(&self.links).clear();
+            self.links.clear();
         } else {
-            self.close_links();
+            self.links.close(self.root);
         }
         if let Some(stop) = lock(&self.stop).take() {
             return Err(stop);
@@ -476,73 +464,8 @@ impl<'a> TreeCopy<'a> {
         }
         let blank = folder.blank.load(Ordering::Relaxed);
         let place = Place { source: folder.source.as_fd(), from: name, target, to: name, kind, blank };
-        let first = |stat: &Stat| self.first_name(folder, name, stat);
+        let first = |stat: &Stat| self.links.link(folder, name, stat, &self.stopped);
         copy_node(self, &place, buffer, &first).map_err(|(action, error)| FileError::new(action, rel(), error).into())
-    }
-
-    /// For a file with several names: makes this one a link to the copy of the first. `Ok(false)`: it is the first.
-    fn first_name(&self, folder: &Arc<Folder>, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
-        let key = (stat.st_dev, stat.st_ino);
-        let to = folder.target.get().expect("a file is being put there").as_fd();
-        loop {
-            let mut links = lock(&self.links);
-            let Some(first) = links.get_mut(&key) else {
-                let remaining = u64::from(stat.st_nlink as u32).saturating_sub(1);
-                let home = LinkFolder::Open(Arc::clone(folder));
-                links.insert(key, FirstName { folder: home, name: name.to_owned(), remaining });
-                return Ok(false);
-            };
-            let from = match &first.folder {
-                LinkFolder::Open(folder) => folder.target.get().expect("a file was put there").as_fd(),
-                LinkFolder::Reopened(fd) => fd.as_fd(),
-                LinkFolder::Closed(_) => return Ok(false),
-            };
-            let mut made = rustix::fs::linkat(from, &first.name, to, name, AtFlags::empty());
-            if made == Err(Errno::EXIST) {
-                rustix::fs::unlinkat(to, name, AtFlags::empty())?;
-                made = rustix::fs::linkat(from, &first.name, to, name, AtFlags::empty());
-            }
-            match made {
-                Ok(()) => {
-                    first.remaining = first.remaining.saturating_sub(1);
-                    if first.remaining == 0 {
-                        links.remove(&key);
-                    }
-                    return Ok(true);
-                }
-                // The thread that met the first name is about to make it.
-                Err(Errno::NOENT) if !self.stopped.load(Ordering::Relaxed) => {
-                    drop(links);
-                    std::thread::sleep(std::time::Duration::from_micros(200));
-                }
-                Err(Errno::MLINK | Errno::XDEV | Errno::NOENT) => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Lets go of all folders of the mounted view, so that it can be unmounted.
-    fn close_links(&self) {
-        lock(&self.links).retain(|_, first| {
-            let LinkFolder::Open(folder) = &first.folder else { return true };
-            let place = folder.target.get().and_then(|fd| path_below(self.root, fd.as_fd()));
-            place.is_some_and(|path| {
-                first.folder = LinkFolder::Closed(path);
-                true
-            })
-        });
-    }
-
-    fn reopen_links(&self, upper: BorrowedFd<'_>) {
-        lock(&self.links).retain(|_, first| {
-            let LinkFolder::Closed(path) = &first.folder else { return true };
-            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-            let fd = openat2(upper, path, OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
-            fd.is_ok_and(|fd| {
-                first.folder = LinkFolder::Reopened(Arc::new(fd));
-                true
-            })
-        });
     }
 
     /// One file, link or device that the caller resolved.
@@ -563,30 +486,4 @@ pub(crate) struct Place<'p> {
     pub kind: FileType,
     /// Nothing is in the way.
     pub blank: bool,
-}
-
-/// Up to `enough` entries of a folder.
-pub(crate) fn count_entries(folder: BorrowedFd<'_>, enough: u64) -> rustix::io::Result<u64> {
-    let own = openat(folder, c".", OPEN_DIR, Mode::empty())?;
-    let mut space = [MaybeUninit::<u8>::uninit(); 8 << 10];
-    let mut listing = RawDir::new(&own, &mut space);
-    let mut count = 0;
-    while let Some(entry) = listing.next() {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            count += 1;
-            if count >= enough {
-                break;
-            }
-        }
-    }
-    Ok(count)
-}
-
-/// The path of an open folder below `root`, without links; `None` when it is too long to be told.
-pub(crate) fn path_below(root: &Path, folder: BorrowedFd<'_>) -> Option<PathBuf> {
-    use std::os::fd::AsRawFd;
-    let own = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    let real = std::fs::read_link(own).ok()?;
-    let root = std::fs::canonicalize(root).ok()?;
-    real.strip_prefix(&root).ok().map(Path::to_path_buf)
 }

@@ -264,6 +264,46 @@ fn triggers_of_the_parent_run_once() {
 }
 
 #[test]
+fn many_files_are_copied_alike_through_the_view_and_beside_it() {
+    if !ready(PROGRAMS) {
+        return;
+    }
+    let site = Site::new();
+    // More than what is worth writing beside the overlay, in new, empty and existing folders, with names in common.
+    for index in 0..700 {
+        let path = site.file(&format!("tree/d{}/f{index}", index % 3), &index.to_string());
+        if index % 50 == 0 {
+            let other = site.context().join(format!("tree/d{}/link{index}", (index + 1) % 3));
+            fs::create_dir_all(other.parent().expect("parent")).expect("folder");
+            fs::hard_link(&path, other).expect("hard link");
+        }
+    }
+    site.file("tree/usr/lib/new", "new");
+    let expected = support::look(&site.context().join("tree"));
+    let check = |text: &str, place: &str| {
+        let built =
+            site.build(&format!("FROM localhost/base\n{text}\n")).unwrap_or_else(|e| panic!("{}", e.to_failure()));
+        let tree = site.unpack(&built.image, "many");
+        for (path, entry) in expected.iter().filter(|(path, _)| !path.as_os_str().is_empty()) {
+            let there =
+                tree.get(&std::path::Path::new(place).join(path)).unwrap_or_else(|| panic!("{text}: no {path:?}"));
+            let facts = |it: &support::Entry| (it.mode, it.content.clone(), it.links, it.mtime);
+            let folder = entry.mode & 0o170_000 == 0o040_000;
+            assert!(facts(there) == facts(entry) || (folder && there.mode == entry.mode), "{text}: {path:?} {there:?}");
+        }
+        assert_eq!(tree[std::path::Path::new("usr/lib/libold")].content, b"old\n");
+    };
+    check("COPY tree /new", "new");
+    check("WORKDIR /srv\nCOPY tree .", "srv");
+    check("COPY tree /", "");
+    check("COPY tree /opt", "opt");
+    check(
+        "RUN mkdir -p /opt/d1 && echo x > /opt/d1/f1 && ln -s d2 /opt/d0 && mkdir /opt/d2\nRUN rm /opt/d0\nCOPY tree /opt",
+        "opt",
+    );
+}
+
+#[test]
 fn links_of_the_image_stay_inside() {
     if !ready(PROGRAMS) {
         return;

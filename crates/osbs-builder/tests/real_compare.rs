@@ -159,7 +159,9 @@ impl Buildah {
             "-f",
             &file,
         ];
-        limits.iter().for_each(|limit| args.extend(["--ulimit", limit]));
+        for limit in &limits {
+            args.extend(["--ulimit", limit]);
+        }
         args.push(&context);
         self.buildah(&args);
         let layout = self.dir.join(format!("out-{name}"));

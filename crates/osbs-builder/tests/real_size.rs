@@ -3,6 +3,8 @@
 //!
 //! `OSBS_TEST_LARGE_MB` (default 200) and `OSBS_TEST_FILES` (default 5000) choose the size.
 
+#![allow(clippy::print_stdout, reason = "it measures")]
+
 mod support;
 
 use osbs_builder::BuiltImage;

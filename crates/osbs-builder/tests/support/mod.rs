@@ -1,5 +1,5 @@
 //! What the tests with real programs share: a small parent image, a way to build, and trees to compare.
-#![allow(dead_code, reason = "every test file uses another part")]
+#![allow(dead_code, clippy::print_stdout, reason = "every test file uses another part, and says why it is skipped")]
 
 use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, build};
 use osbs_dockerfile::Dockerfile;
