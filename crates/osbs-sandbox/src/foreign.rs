@@ -158,13 +158,14 @@ fn register(machine: &Machine, interpreter: &Path) -> Result<(), ForeignError> {
 }
 
 /// `:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS` (the kernel's admin-guide/binfmt-misc). O and C: the credentials of
-/// the program count, so that set-id programs work; F: the interpreter is opened now, and needed in no image.
+/// the program count, so that set-id programs work; F: the interpreter is opened now, and needed in no image; P: the
+/// program gets its own argv[0] (busybox and other many-in-one programs go by it), which qemu sees since Linux 5.12.
 fn registration(prefix: &str, machine: &Machine, interpreter: &Path) -> Vec<u8> {
     let escape = |bytes: Vec<u8>| bytes.iter().fold(String::new(), |text, byte| text + &format!("\\x{byte:02x}"));
     let (magic, mask) = (escape(machine.magic()), escape(machine.mask()));
     let mut line = format!(":{prefix}-{}:M::{magic}:{mask}:", machine.qemu).into_bytes();
     line.extend_from_slice(interpreter.as_os_str().as_bytes());
-    line.extend_from_slice(b":OCF");
+    line.extend_from_slice(b":POCF");
     line
 }
 
@@ -180,7 +181,7 @@ mod tests {
             line,
             ":qemu-s390x:M::\\x7f\\x45\\x4c\\x46\\x02\\x02\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\
              \\x00\\x16:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\
-             \\xff:/usr/bin/qemu-s390x-static:OCF"
+             \\xff:/usr/bin/qemu-s390x-static:POCF"
         );
         assert!(line.len() < 1920, "the kernel's limit");
     }
