@@ -10,6 +10,7 @@ mod error;
 pub use error::GitError;
 
 use classify::classify;
+use osbs_sandbox::ProcessId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -160,23 +161,43 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(true);
         let child = command
             .spawn()
             .map_err(|source| GitError::NotRun { program: self.program.display().to_string(), source })?;
+        let leader = child.id().and_then(|pid| ProcessId::of(pid).ok());
+        let mut ended = std::pin::pin!(child.wait_with_output());
+        // After `ended`, to be dropped before it: a leader that is killed and reaped no longer stands for its group.
+        let mut group = Group(leader);
         let output = tokio::select! {
-            output = child.wait_with_output() => output,
+            output = &mut ended => output,
             () = cancel.cancelled() => return Err(GitError::Cancelled { uri: request.uri.clone() }),
             () = tokio::time::sleep(self.time_limit) => {
                 return Err(GitError::TooSlow { uri: request.uri.clone(), seconds: self.time_limit.as_secs() });
             }
         };
+        group.0 = None;
         let output =
             output.map_err(|source| GitError::NotRun { program: self.program.display().to_string(), source })?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
         }
         Err(classify(request, &String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// A running git and the programs it starts (`git-remote-https`, ssh), which wait for their server even without it. In a
+/// group of their own, an interrupt at the terminal is ours to pass on.
+struct Group(Option<ProcessId>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        const KILL: i32 = 9;
+        if let Some(git) = &self.0 {
+            // Gone already: nothing to kill.
+            let _ = git.kill_group(KILL);
+        }
     }
 }
 
