@@ -37,11 +37,15 @@ pub(crate) fn exit_code(build: &Build) -> u8 {
 }
 
 /// Shows the build until it has ended, and returns it as it is then.
-pub(crate) async fn follow(session: &Session, build: &Build, how: Follow) -> Result<Build, Failure> {
+pub(crate) async fn follow(
+    session: &Session,
+    build: &Build,
+    how: Follow,
+    mut interrupts: Interrupts,
+) -> Result<Build, Failure> {
     let cluster = session.cluster()?;
     let mut events = cluster.events(&build.name, 0, true).await.map_err(failed)?.ready_chunks(512);
     let mut display = Display::new(session, how);
-    let mut interrupts = Interrupts::new()?;
     let mut cancelling = false;
     loop {
         tokio::select! {
@@ -70,18 +74,20 @@ pub(crate) async fn follow(session: &Session, build: &Build, how: Follow) -> Res
     cluster.get_build(&build.name).await.map_err(failed)
 }
 
-struct Interrupts {
+/// SIGINT and SIGTERM, from the moment this is made.
+pub(crate) struct Interrupts {
     int: Signal,
     term: Signal,
 }
 
 impl Interrupts {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|e| Failure::new(osbs_types::ErrorKind::Resource, &e));
         Ok(Self { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.int.recv() => {}
             _ = self.term.recv() => {}

@@ -1,12 +1,12 @@
 //! `osbs build`: from a git URL to a pushed image.
 
 use crate::args::OutputArg;
-use crate::follow::{self, Follow};
+use crate::follow::{self, Follow, Interrupts};
 use crate::session::Session;
 use crate::{failure_screen, record, summary};
 use clap::Args;
-use osbs_client::BuildRequest;
-use osbs_types::{Failure, Platform};
+use osbs_client::{BuildRequest, Osbs, Submitted};
+use osbs_types::{Failure, Platform, exit_code};
 use tokio_util::sync::CancellationToken;
 
 /// Build the image of a git repository, for every platform
@@ -92,6 +92,22 @@ fn login_name() -> String {
     if name.is_empty() { "osbs".to_owned() } else { name }
 }
 
+/// Submits the build; also tells whether it was interrupted meanwhile. `None`: so early that there is no build.
+async fn submit(
+    osbs: &Osbs,
+    request: &BuildRequest,
+    interrupts: &mut Interrupts,
+) -> Result<Option<(Submitted, bool)>, Failure> {
+    let cancel = CancellationToken::new();
+    let mut submitting = std::pin::pin!(osbs.create_orchestrator_build(request, &cancel));
+    tokio::select! {
+        submitted = &mut submitting => return submitted.map(|it| Some((it, false))).map_err(|e| e.to_failure()),
+        () = interrupts.next() => cancel.cancel(),
+    }
+    // What is being recorded is recorded: it must be known to be cancelled.
+    Ok(submitting.await.ok().map(|submitted| (submitted, true)))
+}
+
 /// Runs the command.
 pub(crate) async fn run(session: &Session, args: BuildArgs) -> Result<u8, Failure> {
     let osbs = session.osbs()?;
@@ -99,28 +115,29 @@ pub(crate) async fn run(session: &Session, args: BuildArgs) -> Result<u8, Failur
     if request.user.is_none() && osbs.instance().user.is_none() {
         request.user = Some(login_name());
     }
-    let cancel = CancellationToken::new();
-    let submitted = tokio::select! {
-        submitted = osbs.create_orchestrator_build(&request, &cancel) => submitted.map_err(|e| e.to_failure())?,
-        _ = tokio::signal::ctrl_c() => {
-            cancel.cancel();
-            return Err(Failure::message(osbs_types::ErrorKind::Cancelled, "interrupted before anything was submitted"));
-        }
+    let mut interrupts = Interrupts::new()?;
+    let Some((submitted, interrupted)) = submit(osbs, &request, &mut interrupts).await? else {
+        return Err(Failure::message(osbs_types::ErrorKind::Cancelled, "interrupted before anything was submitted"));
     };
     for warning in &submitted.warnings {
         session.note(&format!("{} {warning}", session.paint().yellow("warning")));
     }
     let build = submitted.build;
+    if interrupted {
+        session.note(&format!("cancelling {}, which was submitted just then", build.name));
+        let cluster = session.cluster()?;
+        cluster.cancel_build(&build.name).await.map_err(|e| Failure::new(e.kind(), &e))?;
+    }
     if args.no_logs {
         if session.wants_json() {
             session.print_json(&record::build_record(&build));
         } else {
             session.print(&format!("{}\n", build.name));
         }
-        return Ok(0);
+        return Ok(if interrupted { exit_code::CANCELLED } else { exit_code::SUCCESS });
     }
     session.note(&format!("Build submitted ({}), watching logs (interrupt to cancel it)", build.name));
-    let build = follow::follow(session, &build, Follow { logs: true, cancel_on_interrupt: true }).await?;
+    let build = follow::follow(session, &build, Follow { logs: true, cancel_on_interrupt: true }, interrupts).await?;
     if session.wants_json() {
         session.print_json(&record::build_record(&build));
     } else {

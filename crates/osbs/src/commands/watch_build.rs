@@ -1,7 +1,7 @@
 //! `osbs watch-build`: waits for a build to end.
 
 use crate::args::OutputArg;
-use crate::follow::{self, Follow};
+use crate::follow::{self, Follow, Interrupts};
 use crate::record;
 use crate::session::Session;
 use clap::Args;
@@ -24,7 +24,9 @@ pub(crate) struct WatchBuildArgs {
 /// Runs the command. An interrupt ends the watching, not the build.
 pub(crate) async fn run(session: &Session, args: WatchBuildArgs) -> Result<u8, Failure> {
     let build = session.find_build(&args.build).await?;
-    let build = follow::follow(session, &build, Follow { logs: args.logs, cancel_on_interrupt: false }).await?;
+    let build =
+        follow::follow(session, &build, Follow { logs: args.logs, cancel_on_interrupt: false }, Interrupts::new()?)
+            .await?;
     if session.wants_json() {
         session.print_json(&record::build_record(&build));
     }
