@@ -6,7 +6,7 @@ mod world;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use world::gate::Gate;
-use world::inspect::{interrupt, now, surroundings, worker_of};
+use world::inspect::{Dice, interrupt, now, surroundings, worker_of};
 use world::{Done, World, wait_for};
 
 /// Seconds from the request until everything of the build has ended.
@@ -300,4 +300,90 @@ fn before_it_has_started() {
     }
     assert!(world.tags("test/long").is_empty() && world.tags("test/second").is_empty());
     world::check_nothing_left(&world);
+}
+
+/// Interrupts at random moments from the very start, for two platforms: before anything is submitted, in the middle of a
+/// plugin, between two.
+#[test]
+fn at_random_moments() {
+    if !world::can_run() {
+        return;
+    }
+    let mut dice = Dice::new("interrupt");
+    let before = surroundings();
+    let world = World::new();
+    let two = "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 4}]\n  \
+        second: [{name: local, max_concurrent_builds: 4}]\n\
+        platform_descriptors: [{platform: second, architecture: amd64}]\n";
+    world.write_conf("can_orchestrate = true\n", two);
+    let base = "FROM scratch\nLABEL name=test/both com.redhat.component=both-container version=1\nADD file.txt /\n";
+    let url = world.repository("both", &[("Dockerfile", base), ("file.txt", "content\n")]);
+    let begun = std::time::Instant::now();
+    let done = world.build(&url, &[]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let span = begun.elapsed();
+    let tags = world.tags("test/both");
+    let (mut codes, mut submitted, mut slowest) = (Vec::new(), 0, 0.0_f64);
+    for _ in 0..10 {
+        let earlier = world.newest("both");
+        let follower = world.start_build(&url, &[]);
+        std::thread::sleep(span.mul_f64(dice.next()));
+        let asked = now();
+        interrupt(follower.id());
+        let done = world::done(follower.wait_with_output().expect("osbs ends"));
+        codes.push(done.code);
+        let name = world.newest("both").expect("the first");
+        if Some(&name) == earlier.as_ref() {
+            assert_eq!(done.code, 130, "nothing was submitted: {}", done.err);
+        } else {
+            submitted += 1;
+            for build in [name.clone(), worker_of(&name, PLATFORM), worker_of(&name, "second")] {
+                if !world.build_names().contains(&build) {
+                    continue;
+                }
+                let record = world.record(&build);
+                assert!(!record["finished"].is_null(), "{record}");
+                let (exit, ended) = world.plugins(&build, "exit");
+                assert_eq!(exit, ended, "{build}");
+                if record["status"] == "Cancelled" {
+                    slowest = slowest.max(check_cancelled(&world, "at random", &build, asked));
+                }
+            }
+            assert_eq!(done.code == 0, world.status(&name) == "Complete", "{}", done.err);
+        }
+        world::check_nothing_left(&world);
+        let clones = std::fs::read_dir(world.path("home/work")).into_iter().flatten().count();
+        assert_eq!(clones, 0, "a clone of the repository is left");
+    }
+    println!("interrupt: {submitted} of 10 were submitted; within {span:.1?}, exit codes {codes:?}, the last to end took {slowest:.2} s");
+    assert!(codes.iter().any(|code| *code == 130));
+    assert!(world.tags("test/both").len() >= tags.len());
+    let done = world.build(&url, &[]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    drop(world);
+    world::wait_until_clean(&before);
+}
+
+/// A git server that never answers: nothing is submitted, and no helper of git waits on.
+#[test]
+fn while_the_repository_is_looked_at() {
+    if !world::can_run() {
+        return;
+    }
+    let world = World::bare();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/web.git", server.local_addr().expect("bound"));
+    let follower = world.start_build(&url, &[]);
+    let connection = server.accept().expect("git asks");
+    interrupt(follower.id());
+    let asked = std::time::Instant::now();
+    let done = world::done(follower.wait_with_output().expect("osbs ends"));
+    println!("git server silent: ended after {:.2?}", asked.elapsed());
+    assert_eq!(done.code, 130, "{}", done.err);
+    assert!(done.err.contains("before anything was submitted"), "{}", done.err);
+    assert!(world.builds().is_empty());
+    // Still nobody has answered git.
+    world::check_nothing_left(&world);
+    assert_eq!(std::fs::read_dir(world.path("home/work")).into_iter().flatten().count(), 0);
+    drop(connection);
 }

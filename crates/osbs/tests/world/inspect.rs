@@ -95,10 +95,10 @@ pub fn kill_9(pid: u32) {
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(std::process::Stdio::null()).status();
 }
 
-/// SIGINT, as a terminal sends it.
-pub fn interrupt(pid: u32) {
-    let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "process {pid} cannot be interrupted");
+/// SIGINT to a process group, as a terminal sends it.
+pub fn interrupt(group: u32) {
+    let sent = Command::new("kill").args(["-INT", "--", &format!("-{group}")]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "process group {group} cannot be interrupted");
 }
 
 /// Now, in seconds since the epoch.
@@ -121,6 +121,13 @@ pub fn surroundings() -> BTreeSet<String> {
     for folder in ["/tmp", "/var/tmp", "/run", "/dev/shm"] {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         all.extend(entries.map(|entry| entry.path().display().to_string()).filter(|path| is_ours(Path::new(path))));
+    }
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let groups = fs::read_dir(hierarchy.path()).into_iter().flatten().flatten();
+        // Those of builds are looked at with the builds; these are of containers that belong to none.
+        let of_containers =
+            |path: &String| path.rsplit("/osbs-").next().is_some_and(|rest| rest.as_bytes()[0].is_ascii_digit());
+        all.extend(groups.map(|entry| entry.path().display().to_string()).filter(of_containers));
     }
     all
 }
