@@ -4,8 +4,8 @@ use crate::error::BuildError;
 use crate::request::{BuildObserver, BuildRequest};
 use crate::stage::{Note, Stage, threads};
 use osbs_image::{
-    ArchiveDigest, ArchiveError, BlobSink, History, ImageConfig, LayerError, LayerRequest, LayerTap, StoredImage,
-    WrittenLayer, write_layer,
+    ArchiveDigest, ArchiveError, BlobSink, History, ImageConfig, LayerRequest, LayerTap, StoredImage, WrittenLayer,
+    write_layer,
 };
 use osbs_types::{Architecture, Timestamp};
 use serde_json::Map;
@@ -23,7 +23,7 @@ pub(crate) fn layer(
     if request.prepare_archive {
         let tap = ArchiveDigest::begin(request.store, stage.image.as_ref(), cancel).map_err(|error| match error {
             ArchiveError::Store(source) => BuildError::Store(source),
-            ArchiveError::Layer(source) => layer_error("read the parent's layers", source),
+            ArchiveError::Layer(source) => BuildError::layer("read the parent's layers", source, request.store),
             ArchiveError::Cancelled => BuildError::Cancelled,
             ArchiveError::Output { .. } => BuildError::Internal("the archive's checksum cannot be begun"),
         })?;
@@ -39,14 +39,8 @@ pub(crate) fn layer(
         sink,
     };
     let progress = |done: u64, total: u64| observer.progress("layer", done, total);
-    write_layer(request.store, layer, cancel, &progress).map_err(|source| layer_error("write the layer", source))
-}
-
-fn layer_error(action: &'static str, source: LayerError) -> BuildError {
-    match source {
-        LayerError::Cancelled => BuildError::Cancelled,
-        source => BuildError::Layer { action, source },
-    }
+    write_layer(request.store, layer, cancel, &progress)
+        .map_err(|source| BuildError::layer("write the layer", source, request.store))
 }
 
 /// Config and manifest over the layer.

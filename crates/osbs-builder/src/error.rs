@@ -1,6 +1,6 @@
 //! What can go wrong while a Dockerfile becomes an image: where, whose fault, what next. Texts end up on one screen.
 
-use osbs_image::{LayerError, StoreError};
+use osbs_image::{LayerError, Store, StoreError};
 use osbs_sandbox::{ForeignError, MountError, RuntimeError};
 use osbs_types::{ErrorKind, Failure, Position};
 use std::fmt::Write as _;
@@ -35,10 +35,12 @@ pub enum BuildError {
         source: Box<Failure>,
     },
     /// A layer of the parent could not be unpacked, or the new layer not be written.
-    #[error("cannot {action}")]
+    #[error("{}cannot {action}", disk_full(full.as_deref()))]
     Layer {
         /// `unpack the parent image` or `write the layer`.
         action: &'static str,
+        /// The file system of the image store, if it is full.
+        full: Option<String>,
         /// Why.
         #[source]
         source: LayerError,
@@ -277,7 +279,7 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(full) = &self.full {
-            write!(f, "disk full: {full}; ")?;
+            f.write_str(&disk_full(Some(full)))?;
         }
         write!(f, "cannot {} {}", self.action, self.path.display())
     }
@@ -287,6 +289,10 @@ impl std::error::Error for FileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
     }
+}
+
+fn disk_full(full: Option<&str>) -> String {
+    full.map(|full| format!("disk full: {full}; ")).unwrap_or_default()
 }
 
 /// ENOSPC or EDQUOT.
@@ -365,6 +371,17 @@ impl BuildError {
         Self::Parent { name: name.to_owned(), source: Box::new(why) }
     }
 
+    /// A layer of an image in `store` cannot be read or written.
+    pub(crate) fn layer(action: &'static str, source: LayerError, store: &Store) -> Self {
+        match source {
+            LayerError::Cancelled => Self::Cancelled,
+            source => {
+                let full = chain_is_full(&source).then(|| crate::disk::describe(store.root()));
+                Self::Layer { action, full, source }
+            }
+        }
+    }
+
     /// Whose fault.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -389,7 +406,9 @@ impl BuildError {
         match self {
             Self::Instruction { source, .. } => source.hint(),
             Self::Parent { source, .. } => source.hint.clone(),
-            Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
+            Self::File(FileError { full: Some(_), .. }) | Self::Layer { full: Some(_), .. } => {
+                Some("free some space, then build again".into())
+            }
             _ => None,
         }
     }

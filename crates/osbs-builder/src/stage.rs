@@ -242,10 +242,7 @@ impl<'b, 'a> Executor<'b, 'a> {
         };
         let folders = self.request.store.unpack(image, self.cancel, &progress);
         self.unpack_seconds += started.elapsed().as_secs_f64();
-        folders.map_err(|source| match source {
-            osbs_image::LayerError::Cancelled => BuildError::Cancelled,
-            source => BuildError::Layer { action: "unpack the parent image", source },
-        })
+        folders.map_err(|source| BuildError::layer("unpack the parent image", source, self.request.store))
     }
 
     /// A new folder for one instruction.
