@@ -244,7 +244,7 @@ fn the_disk_is_full() {
         let done = world::done(command.env("OSBS_HOME", &home).output().expect("osbs starts"));
         println!("---- {name}: {}\n{}{}", done.code, tail(&done.out), done.err);
         assert_eq!(done.code, 5, "{name}: {}", done.err);
-        for text in ["No space left", "kind resource", "small"] {
+        for text in ["disk full", "No space left", "kind resource", "/small"] {
             assert!(done.err.contains(text), "{name}: {text} is not in\n{}", done.err);
         }
         assert!(world.tags(&format!("test/{name}")).is_empty());

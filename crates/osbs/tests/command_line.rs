@@ -104,8 +104,13 @@ struct Case<'a> {
     says: &'a [&'a str],
 }
 
-const GOOD: Case<'static> =
-    Case { args: &["config", "check"], conf: "[default]\ncan_orchestrate = true\n", config: "version: 1\n", code: 0, says: &[] };
+const GOOD: Case<'static> = Case {
+    args: &["config", "check"],
+    conf: "[default]\ncan_orchestrate = true\n",
+    config: "version: 1\n",
+    code: 0,
+    says: &[],
+};
 
 #[track_caller]
 fn check(case: &Case<'_>) {
@@ -129,13 +134,23 @@ fn exit_codes_name_whose_fault_it_is() {
     check(&Case { args: &["build"], code: 2, says: &["--git-url"], ..GOOD });
     check(&Case { args: &["build", "-g", "x", "-b", "y", "--isolated"], code: 2, says: &["--release"], ..GOOD });
     check(&Case { args: &["-q", "-v", "list-builds"], code: 2, says: &["--quiet"], ..GOOD });
-    check(&Case { args: &["build", "-g", "x", "-b", "y", "--arrangement-version", "7"], code: 2, says: &["1..=6"], ..GOOD });
+    check(&Case {
+        args: &["build", "-g", "x", "-b", "y", "--arrangement-version", "7"],
+        code: 2,
+        says: &["1..=6"],
+        ..GOOD
+    });
     // What the user named is not there: 1.
     check(&Case { args: &["get-build", "nope"], code: 1, says: &["no build nope", "list-builds"], ..GOOD });
     check(&Case { args: &["build-logs", "nope"], code: 1, says: &["no build nope"], ..GOOD });
     check(&Case { args: &["cancel-build", "nope"], code: 1, says: &["no build nope"], ..GOOD });
     check(&Case { args: &["watch-build", "nope"], code: 1, says: &["no build nope"], ..GOOD });
-    check(&Case { args: &["config", "check", "nope.yaml"], code: 1, says: &["cannot read nope.yaml", "No such file"], ..GOOD });
+    check(&Case {
+        args: &["config", "check", "nope.yaml"],
+        code: 1,
+        says: &["cannot read nope.yaml", "No such file"],
+        ..GOOD
+    });
     check(&Case { args: &["--config", "nope.conf", "list-builds"], code: 2, ..GOOD });
     // The site: 3.
     let cluster = "[default]\nopenshift_url = https://kubernetes.example/\n";
@@ -169,7 +184,11 @@ fn configuration_errors_have_a_place_and_say_what_is_allowed() {
     check(&Case { config: "version: 2\n", code: 3, says: &["config.yaml:1:"], ..GOOD });
     check(&Case { config: "version: [\n", code: 3, says: &["config.yaml:"], ..GOOD });
     // A key of a later version at the top is no mistake in a configuration that several versions read; it is told.
-    check(&Case { config: "version: 1\nclusterz: {}\n", says: &["warning", "config.yaml:2:1", "\"clusters\"?"], ..GOOD });
+    check(&Case {
+        config: "version: 1\nclusterz: {}\n",
+        says: &["warning", "config.yaml:2:1", "\"clusters\"?"],
+        ..GOOD
+    });
 }
 
 #[test]
@@ -193,7 +212,8 @@ fn repository_files_are_checked_too() {
 #[test]
 fn config_check_tells_where_values_come_from() {
     let home = folder();
-    fs::write(home.path().join("osbs.conf"), "[default]\ncan_orchestrate = true\nregistry_uri = reg.example\n").expect("written");
+    fs::write(home.path().join("osbs.conf"), "[default]\ncan_orchestrate = true\nregistry_uri = reg.example\n")
+        .expect("written");
     let config = "version: 1\nclusters:\n  x86_64: [{name: big, max_concurrent_builds: 7}]\nregistries: [{url: 'https://reg.example'}]\n\
                   smtp: {host: mail.example, from_address: a@example.org}\n";
     fs::write(home.path().join("config.yaml"), config).expect("written");
@@ -211,7 +231,7 @@ fn config_check_tells_where_values_come_from() {
         (setting["value"].as_str().map(str::to_owned), setting["origin"].as_str().expect("text").to_owned())
     };
     assert_eq!(origin("can_orchestrate"), (Some("true".to_owned()), "osbs.conf:2:19".to_owned()));
-    assert_eq!(origin("namespace"), (Some("team".to_owned()), "argument".to_owned()));
+    assert_eq!(origin("namespace"), (Some("team".to_owned()), "option --namespace".to_owned()));
     assert_eq!(origin("arrangement_version").1, "default");
     assert_eq!(report["reactor_config"]["content"]["clusters"]["x86_64"][0]["name"], "big");
 }
@@ -277,7 +297,8 @@ fn colours_switch_off_and_on() {
 /// What `osbs get-build nope` writes to a terminal, made by `script`.
 fn on_a_terminal(home: &Path, variable: &str) -> String {
     let inner = format!("env -i PATH=/usr/bin:/bin HOME={} {variable} {OSBS} get-build nope", home.display());
-    let output = Command::new("script").args(["--quiet", "--command", &inner, "/dev/null"]).stdin(Stdio::null()).output();
+    let output =
+        Command::new("script").args(["--quiet", "--command", &inner, "/dev/null"]).stdin(Stdio::null()).output();
     let output = output.expect("script is missing: apt-get install bsdutils");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("no build nope"), "{text}");

@@ -21,7 +21,7 @@ fn loud(world: &World) -> String {
         "RUN busybox seq 1 {ROWS} | busybox sed 's/^/row  /'\n\
          RUN echo begin; head -c {LONG} /dev/zero | busybox tr '\\0' 'x'; echo end\n\
          RUN printf 'bytes \\377\\376 \\303\\050 \\001\\033[31m end\\n'\n\
-         RUN printf '%s\\n' '{LIE}'; printf 'a\\r{LIE}\\rb\\n' >&2\n\
+         RUN printf '%s\\n' '{LIE}' '2024-01-02 03:04:05,678 platform:_metadata_ - x - INFO - /lie'; printf 'a\\r{LIE}\\rb\\n' >&2\n\
          RUN <<LIES\ntrue\n: {LIE}\nLIES"
     );
     world.layered("loud", &run)
