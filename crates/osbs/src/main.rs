@@ -37,6 +37,11 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
     match command {
         Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
         Command::Completion(args) => return commands::completion::run(&args),
+        Command::Image(_) => {
+            // Before there are threads. Then no mount outlives the process, however it ends. Whoever may not do this may
+            // not mount either, and is told so by the build.
+            let _ = osbs_sandbox::enter_private_mounts();
+        }
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,7 +1,9 @@
 //! `osbs image`: images without a build service around them.
 
 mod parents;
+mod work_folder;
 
+use crate::follow::Interrupts;
 use crate::session::Session;
 use crate::terminal::{duration, harmless, size};
 use clap::{Args, Subcommand};
@@ -13,10 +15,11 @@ use osbs_types::{ErrorKind, Failure, Platform, PullSpec};
 use parents::Parents;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
+use work_folder::WorkFolder;
 
 /// Images without a build service around them
 #[derive(Debug, Args)]
@@ -153,7 +156,7 @@ async fn build(session: &Session, args: ImageBuildArgs) -> Result<u8, Failure> {
     let store = Store::open(&home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let lease = store.lease("osbs image build").map_err(|e| Failure::new(e.kind(), &e))?;
     let cancel = CancellationToken::new();
-    cancel_on_interrupt(cancel.clone());
+    cancel_on_interrupt(cancel.clone())?;
 
     let upload = start_upload(&args).await?;
     let (sink, outcome) = match upload {
@@ -218,12 +221,13 @@ impl Fail for Failure {
     }
 }
 
-fn cancel_on_interrupt(cancel: CancellationToken) {
+fn cancel_on_interrupt(cancel: CancellationToken) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::new()?;
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            cancel.cancel();
-        }
+        interrupts.next().await;
+        cancel.cancel();
     });
+    Ok(())
 }
 
 fn registry(tag: &PullSpec, insecure: bool) -> Result<Registry, Failure> {
@@ -316,10 +320,7 @@ impl Builder {
         let name = file.file_name().map_or_else(|| "Dockerfile".to_owned(), |name| name.to_string_lossy().into_owned());
         let dockerfile = Dockerfile::parse(&text, &name).map_err(|e| e.to_failure())?;
         let platform = args.platform.clone().unwrap_or_else(Platform::native);
-        let work = tempfile::Builder::new()
-            .prefix("image-build-")
-            .tempdir_in(work_root(&self.home)?)
-            .map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
+        let work = WorkFolder::new(&self.home.join("work")).map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
         let runtime =
             osbs_sandbox::known_runtime(None, &self.home.join("runtime.json")).map_err(|e| Failure::new(e.kind(), &e));
         let mut request =
@@ -335,6 +336,7 @@ impl Builder {
         };
         request.sink = sink.map(|sink| Box::new(sink) as _);
         request.runtime = runtime.as_ref().ok();
+        request.cgroup = work.cgroup();
         let built = osbs_builder::build(request, self.observer.as_ref(), &self.cancel).map_err(|e| e.to_failure())?;
         for tag in &args.tag {
             let image = ImageRef { descriptor: built.image.manifest.clone() };
@@ -344,12 +346,6 @@ impl Builder {
         }
         Ok(built)
     }
-}
-
-fn work_root(home: &Path) -> Result<PathBuf, Failure> {
-    let root = home.join("work");
-    std::fs::create_dir_all(&root).map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
-    Ok(root)
 }
 
 fn observer(session: &Session) -> Box<dyn BuildObserver> {
