@@ -125,7 +125,7 @@ impl PlatformSummary {
             parts.push(format!("{count} RPMs"));
         }
         page.text.push('\n');
-        page.line(platform, &format!("{}  {}", page.paint.bold(&self.build), parts.join(", ")));
+        page.line(platform, format!("{}  {}", page.paint.bold(&self.build), parts.join(", ")).trim_end());
         for spec in self.facts.get("pull_specs").into_iter().flat_map(texts) {
             page.line("", &spec);
         }

@@ -69,7 +69,26 @@ fn arrangement_6_the_orchestrator_gives_the_names() {
     assert!(prebuild.contains(&"bump_release".to_owned()), "{prebuild:?}");
     let (worker_prebuild, _) = world.plugins(&format!("{first}-x86_64"), "prebuild");
     assert!(!worker_prebuild.contains(&"bump_release".to_owned()), "{worker_prebuild:?}");
+    check_shown(&world, &first);
     check_nothing_left(&world);
+}
+
+/// The build in lists and records.
+#[track_caller]
+fn check_shown(world: &World, build: &str) {
+    let rows = world.ok(&["list-builds"]);
+    let row: Vec<_> = rows.split_whitespace().collect();
+    assert_eq!(row[..3], [build, "Complete", "test/six:1.2-1"], "{rows}");
+    assert_eq!(world.ok(&["list-builds", "--workers", "--columns", "name,type"]).lines().count(), 2);
+    assert_eq!(world.ok(&["list-builds", "test/six"]).lines().count(), 1);
+    assert_eq!(world.ok(&["list-builds", "test/seven"]), "");
+    assert_eq!(world.ok(&["list-builds", "--running"]), "");
+    let list = world.json(&["list-builds", "--output", "json"]);
+    assert_eq!((&list[0]["name"], &list[0]["status"], &list[1]), (&json!(build), &json!("Complete"), &Value::Null));
+    let text = world.ok(&["get-build", build]);
+    for part in ["STATUS: Complete", "REPOSITORIES", "DIGESTS", "WORKER BUILDS", "COMMIT", "sha256:", "FROM base:1"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
 }
 
 #[test]
@@ -103,6 +122,28 @@ fn arrangement_1_the_worker_does_everything() {
     // The next release, in the same arrangement.
     name(&world.build(&url, &["--arrangement-version", "1", "--platforms", "x86_64"]));
     assert!(world.tags("test/one").contains(&"1-2".to_owned()), "{:?}", world.tags("test/one"));
+}
+
+#[test]
+fn arrangements_between_give_the_same_names() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let registry = world.registry.clone();
+    let instance = format!(
+        "can_orchestrate = true\nregistry_uri = http://{registry}\nsource_registry_uri = http://{registry}\n\
+         registry_api_versions = v2\n"
+    );
+    for version in ["2", "3", "4", "5"] {
+        world.write_conf(&instance, if version < "4" { "" } else { "group_manifests: true\n" });
+        let url = world.layered(&format!("number{version}"), "RUN true");
+        let done = world.build(&url, &["--arrangement-version", version, "--platforms", "x86_64"]);
+        assert_eq!(done.code, 0, "arrangement {version}\n{}\n{}", done.out, done.err);
+        let (plain, _) = names(&world, &format!("test/number{version}"));
+        assert_eq!(plain, tags(&["1", "1-1", "latest"]), "arrangement {version}");
+    }
+    check_nothing_left(&world);
 }
 
 #[test]
