@@ -9,7 +9,7 @@ use world::{World, wait_for};
 
 /// Processes of the RUN step.
 fn sleepers() -> Vec<u32> {
-    world::processes_with("sleep\0601")
+    world::processes_with("sleep\x00601")
 }
 
 #[test]

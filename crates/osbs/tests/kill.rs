@@ -1,5 +1,6 @@
 //! SIGKILL at random moments for what runs a build, and for everything at once: the next command closes the build with
 //! a reason, nothing is left, and the same repository builds again.
+#![expect(clippy::print_stdout, reason = "figures, for whoever runs this by hand")]
 
 mod world;
 

@@ -1,6 +1,6 @@
 //! A sealed world for tests of the whole program: a home of its own, a real registry on a free loopback port, git
 //! repositories made on the spot, and a parent image with a real shell in it. Everything goes when it is dropped.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, clippy::print_stdout, reason = "each test program uses its part; they tell what they do")]
 
 pub mod gate;
 pub mod inspect;
