@@ -203,14 +203,20 @@ fn everything_at_once() {
     let home = world.path("home").display().to_string();
     let all = world::processes_with(&home);
     assert!(all.len() >= 8, "{all:?}");
-    let together: Vec<_> = all.iter().map(ToString::to_string).collect();
-    let _ = std::process::Command::new("kill").arg("-9").args(&together).stderr(Stdio::null()).status();
+    // Again for what was started while the list was made.
+    wait_for("all are killed", 10, || {
+        let left = world::processes_with(&home);
+        let together: Vec<_> = left.iter().map(ToString::to_string).collect();
+        if left.is_empty() {
+            return true;
+        }
+        let _ = std::process::Command::new("kill").arg("-9").args(&together).stderr(Stdio::null()).status();
+        false
+    });
     let mut all = [first, queued, quick];
     for started in &mut all {
         let _ = started.follower.wait();
     }
-    // Killed is not gone: the kernel takes a moment for all that belongs to a pid namespace.
-    wait_for("all are gone", 10, || world::processes_with(&home).is_empty());
     for started in all {
         let told = check_closed(&world, &started.name);
         println!("{told:?}");
