@@ -10,7 +10,7 @@
 //! | rest | the data section |
 
 use crate::Package;
-use crate::signature::key_id;
+use crate::signature::{hex, key_id};
 
 /// A header that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +116,7 @@ pub(crate) fn package(blob: &[u8]) -> Result<Package, HeaderError> {
         arch: header.text(ARCH),
         epoch: header.integer(EPOCH).map(|epoch| epoch as u32),
         size: header.integer(LONG_SIZE).or_else(|| header.integer(SIZE)),
-        sigmd5: header.binary(SIG_MD5).map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        sigmd5: header.binary(SIG_MD5).map(hex),
         build_time: header.integer(BUILD_TIME),
         signature: SIGNATURES.iter().find_map(|tag| header.binary(*tag).and_then(key_id)),
     })

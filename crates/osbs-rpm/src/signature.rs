@@ -1,5 +1,7 @@
 //! The key id inside an OpenPGP signature packet (RFC 9580, sections 4.2 and 5.2). Nothing is verified here.
 
+use std::fmt::Write;
+
 /// The issuer's key id, 16 hex digits. `None` when the bytes are no signature or name no issuer.
 pub(crate) fn key_id(packet: &[u8]) -> Option<String> {
     let body = body(packet)?;
@@ -9,7 +11,16 @@ pub(crate) fn key_id(packet: &[u8]) -> Option<String> {
         6 => issuer(body, 4, 4)?,
         _ => return None,
     };
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(id))
+}
+
+/// Two lower-case digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The body of the first packet, if it is a signature (tag 2).

@@ -1,7 +1,7 @@
 //! The command line of OSBS: the only place that meets terminal, environment and home folder.
 //!
 //! Start reading at `args.rs` (what a user types), then the command in `commands/` (one file each).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the terminal's")]
+#![expect(clippy::print_stderr, reason = "this crate is the terminal's")]
 
 mod args;
 mod commands;
@@ -36,7 +36,10 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
     // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
     match command {
         Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
-        Command::Completion(args) => return commands::completion::run(&args),
+        Command::Completion(args) => {
+            commands::completion::run(&args);
+            return Ok(0);
+        }
         Command::Image(_) => {
             // Before there are threads. Then no mount outlives the process, however it ends. Whoever may not do this may
             // not mount either, and is told so by the build.

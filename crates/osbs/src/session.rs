@@ -40,12 +40,12 @@ impl Session {
 
     /// The instance's client.
     pub(crate) fn osbs(&self) -> Result<&Osbs, Failure> {
-        self.site()?.osbs()
+        Ok(self.site()?.osbs())
     }
 
     /// The instance's cluster.
     pub(crate) fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
-        self.site()?.cluster()
+        Ok(self.site()?.cluster())
     }
 
     /// A build by the name a user typed.
@@ -87,6 +87,7 @@ impl Session {
     }
 
     /// A result, to standard output. A reader that has gone is no error of ours.
+    #[expect(clippy::unused_self, reason = "all that is shown goes through the session")]
     pub(crate) fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

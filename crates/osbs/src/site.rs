@@ -155,13 +155,13 @@ impl Site {
     }
 
     /// The instance's client.
-    pub(crate) fn osbs(&self) -> Result<&Osbs, Failure> {
-        Ok(&self.osbs)
+    pub(crate) fn osbs(&self) -> &Osbs {
+        &self.osbs
     }
 
     /// The instance's cluster.
-    pub(crate) fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
-        Ok(Arc::clone(&self.cluster))
+    pub(crate) fn cluster(&self) -> Arc<dyn Cluster> {
+        Arc::clone(&self.cluster)
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) async fn gather(cluster: &dyn Cluster, build: &Build) -> Result<Summa
     }
     for (platform, worker) in json(build, "worker-builds").as_object().into_iter().flatten() {
         let entry = summary.platforms.entry(platform.clone()).or_default();
-        entry.build = worker["build"]["build-name"].as_str().unwrap_or_default().to_owned();
+        worker["build"]["build-name"].as_str().unwrap_or_default().clone_into(&mut entry.build);
         entry.durations = durations(&worker["plugins-metadata"]);
     }
     let repositories = json(build, "repositories");

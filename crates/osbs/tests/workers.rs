@@ -1,5 +1,4 @@
 //! Several worker builds of one build: what one does is nothing to the others.
-#![expect(clippy::print_stdout, reason = "figures, for whoever runs this by hand")]
 
 mod world;
 

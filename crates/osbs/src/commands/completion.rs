@@ -3,7 +3,6 @@
 use crate::args::Cli;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use osbs_types::Failure;
 
 /// Print a completion script, for example: osbs completion bash > /etc/bash_completion.d/osbs
 #[derive(Debug, Args)]
@@ -14,7 +13,6 @@ pub(crate) struct CompletionArgs {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &CompletionArgs) -> Result<u8, Failure> {
+pub(crate) fn run(args: &CompletionArgs) {
     clap_complete::generate(args.shell, &mut Cli::command(), "osbs", &mut std::io::stdout());
-    Ok(0)
 }

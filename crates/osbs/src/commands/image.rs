@@ -167,7 +167,7 @@ async fn build(session: &Session, args: ImageBuildArgs) -> Result<u8, Failure> {
         None => (None, None),
     };
     let work = Builder { home, store: store.clone(), cancel: cancel.clone(), observer: observer(session) };
-    let parents = Parents::new(store.clone(), args.parent.clone(), args.insecure, cancel.clone())?;
+    let parents = Parents::new(store.clone(), args.parent.clone(), args.insecure, cancel.clone());
     let args = std::sync::Arc::new(args);
     let for_thread = std::sync::Arc::clone(&args);
     let built = tokio::task::spawn_blocking(move || work.build(&for_thread, &parents, sink))

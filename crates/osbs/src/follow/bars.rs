@@ -80,20 +80,17 @@ impl Bars {
             return;
         }
         // Steps are counted in their text; only large numbers are bytes.
-        match total.filter(|total| *total > 100_000) {
-            Some(total) => {
-                bar.set_style(style(BYTES));
-                bar.set_length(total);
-                bar.set_position(done);
-                bar.set_message(harmless(what));
-            }
-            None => {
-                bar.set_style(style(SPINNER));
-                bar.set_message(match total {
-                    Some(total) => format!("{done}/{total} {}", harmless(what)),
-                    None => harmless(what),
-                });
-            }
+        if let Some(total) = total.filter(|total| *total > 100_000) {
+            bar.set_style(style(BYTES));
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(harmless(what));
+        } else {
+            bar.set_style(style(SPINNER));
+            bar.set_message(match total {
+                Some(total) => format!("{done}/{total} {}", harmless(what)),
+                None => harmless(what),
+            });
         }
     }
 

@@ -88,7 +88,7 @@ impl Install {
             arguments.push(format!("--repofrompath={id},{url}"));
             match &self.gpg_key {
                 Some(key) => {
-                    arguments.extend([format!("--setopt={id}.gpgcheck=1"), format!("--setopt={id}.gpgkey={key}")])
+                    arguments.extend([format!("--setopt={id}.gpgcheck=1"), format!("--setopt={id}.gpgkey={key}")]);
                 }
                 None => arguments.push(format!("--setopt={id}.gpgcheck=0")),
             }

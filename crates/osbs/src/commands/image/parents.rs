@@ -60,15 +60,15 @@ impl Parents {
         replaced: Vec<(String, String)>,
         insecure: bool,
         cancel: CancellationToken,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             store,
             replaced: replaced.into_iter().collect(),
             insecure,
             cancel,
             handle: Handle::current(),
             known: Mutex::default(),
-        })
+        }
     }
 
     fn find(&self, name: &str, architecture: &Architecture) -> Result<StoredImage, Failure> {
