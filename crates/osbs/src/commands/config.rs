@@ -94,6 +94,10 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
     for warning in site.warnings().iter().chain(&reactor.warnings) {
         show_problem(session, warning);
     }
+    for section in unserved(&reactor.value) {
+        let warning = session.paint().yellow("warning");
+        session.note(&format!("{warning} {name}: {section}: this version has no plugins for it, so builds will fail"));
+    }
     if session.wants_json() {
         let settings: Vec<_> = settings
             .iter()
@@ -129,6 +133,17 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
         session.print(&format!("pushes to       {}\n", registry.uri.host));
     }
     Ok(0)
+}
+
+/// Sections that ask for plugins which this version does not have.
+fn unserved(config: &ReactorConfig) -> Vec<&'static str> {
+    let asked = [
+        ("koji", config.koji.is_some()),
+        ("pulp", config.pulp.is_some()),
+        ("odcs", config.odcs.is_some()),
+        ("smtp", config.smtp.is_some()),
+    ];
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(section, _)| section).collect()
 }
 
 fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
