@@ -14,4 +14,5 @@ step() {
 step format cargo fmt --all --check
 step layout cargo xtask tidy
 step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
-step tests cargo test --workspace --no-fail-fast
+# A test that hangs must end as a failure, with what the others said.
+step tests timeout --foreground --kill-after=10 45m cargo test --workspace --no-fail-fast

@@ -314,7 +314,9 @@ async fn cancelled_when(
 ) -> (Result<BuildResult, PluginError>, Duration) {
     let cancel = test.cancel.clone();
     let canceller = tokio::spawn(async move {
+        let started = Instant::now();
         while !when() {
+            assert!(started.elapsed() < Duration::from_secs(20), "what was waited for never came");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         cancel.cancel();
