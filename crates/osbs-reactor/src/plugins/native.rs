@@ -11,7 +11,7 @@ use crate::run::Run;
 use async_trait::async_trait;
 use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages};
 use osbs_dockerfile::Dockerfile;
-use osbs_image::{ArchiveDigest, ImageFormat, ImageRef, Store, StoredImage};
+use osbs_image::{ImageFormat, ImageRef, Store, StoredImage};
 use osbs_registry::{UploadOutcome, UploadSink};
 use osbs_types::{Architecture, Digest, ErrorKind, Failure, Level, Phase};
 use std::path::PathBuf;
@@ -63,7 +63,6 @@ struct Job {
     architecture: Architecture,
     format: ImageFormat,
     imaging: crate::imaging::Imaging,
-    base: Option<Digest>,
 }
 
 impl Job {
@@ -86,7 +85,6 @@ impl Job {
             architecture: run.config.architecture(&run.platform()),
             format: image_format(run),
             imaging,
-            base: run.parents.base_image.as_deref().and_then(|id| id.parse().ok()),
         })
     }
 
@@ -118,10 +116,7 @@ impl Job {
         request.runtime = runtime.as_ref().ok();
         request.sink = sink.map(|sink| Box::new(sink) as _);
         // So that `compress` need not inflate the layer again to learn the archive's checksum.
-        let base = self.base.as_ref().and_then(|id| StoredImage::by_id(&self.store, id).ok().flatten());
-        if let Ok(digest) = ArchiveDigest::begin(&self.store, base.as_ref(), cancel) {
-            request.taps.push(Box::new(digest));
-        }
+        request.prepare_archive = true;
         osbs_builder::build(request, observer, cancel)
     }
 }

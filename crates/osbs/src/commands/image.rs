@@ -105,6 +105,14 @@ enum Output {
     Push,
 }
 
+impl Output {
+    fn is_compressed_archive(&self) -> bool {
+        let compressed =
+            |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gz" || extension == "tgz");
+        matches!(self, Self::DockerArchive(path) if compressed(path))
+    }
+}
+
 impl FromStr for Output {
     type Err = String;
 
@@ -177,9 +185,8 @@ async fn build(session: &Session, args: ImageBuildArgs) -> Result<u8, Failure> {
         // The push below sends the layer again if it did not arrive.
         let _ = outcome.wait().await;
     }
-    for output in &args.output {
-        deliver(session, &args, output, &store, &built.image, &cancel).await?;
-    }
+    let outputs = args.output.iter().map(|output| deliver(session, &args, output, &store, &built.image, &cancel));
+    futures_util::future::try_join_all(outputs).await?;
     drop(lease);
     session.note(&format!(
         "{} {}: one new layer of {}, {} in all, in {}",
@@ -260,11 +267,12 @@ async fn deliver(
             session.note(&format!("wrote oci:{}:{name}", path.display()));
         }
         Output::DockerArchive(path) => {
+            let compressed = output.is_compressed_archive();
             let names: Vec<_> = args.tag.iter().map(|tag| tag.with_explicit_tag().to_string()).collect();
             let (store, image, path, cancel) = (store.clone(), image.clone(), path.clone(), cancel.clone());
             let shown = path.display().to_string();
             let info = tokio::task::spawn_blocking(move || {
-                if path.extension().is_some_and(|extension| extension == "gz" || extension == "tgz") {
+                if compressed {
                     osbs_image::write_archive(&store, &image, &names, &path, &cancel, &|_| {})
                 } else {
                     osbs_image::write_docker_archive_plain(&store, &image, &names, &path, &cancel)
@@ -334,6 +342,8 @@ impl Builder {
             Format::Oci => ImageFormat::Oci,
             Format::Docker => ImageFormat::DockerV2S2,
         };
+        // So that writing the archive need not inflate the layer again to learn its checksum.
+        request.prepare_archive = args.output.iter().any(Output::is_compressed_archive);
         request.sink = sink.map(|sink| Box::new(sink) as _);
         request.runtime = runtime.as_ref().ok();
         request.cgroup = work.cgroup();
