@@ -437,10 +437,13 @@ impl Run {
     /// The builder's name when the list names none: container.yaml, then the site's default, then `docker_api`.
     pub(crate) fn image_build_method(&self) -> Result<String, Failure> {
         let wanted = self.container_yaml().map_err(PluginError::into_failure)?.image_build_method;
-        let method = self.config.build_method(wanted).map_err(|method: BuildMethod| {
-            let text = format!("image_build_method {} is not implemented", method.as_str());
-            Failure::message(ErrorKind::Policy, text).with_hint("use docker_api or imagebuilder")
-        })?;
+        let method = self.config.build_method(wanted).map_err(refused_build_method)?;
         Ok(method.as_str().to_owned())
     }
+}
+
+/// A build method that the configuration knows and that no builder serves, as in OSBS (`reactor.md` 1.5.2).
+pub(crate) fn refused_build_method(method: BuildMethod) -> Failure {
+    let text = format!("no builder here serves image_build_method {}", method.as_str());
+    Failure::message(ErrorKind::Policy, text).with_hint("use docker_api or imagebuilder")
 }

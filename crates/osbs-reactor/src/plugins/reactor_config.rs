@@ -3,10 +3,10 @@
 //! What it logs is redacted (X1), and names no platform: a line that does belongs to that platform's worker.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::run::Run;
+use crate::run::{Run, refused_build_method};
 use async_trait::async_trait;
 use osbs_config::ReactorConfig;
-use osbs_types::{ErrorKind, Failure, Phase};
+use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -58,11 +58,7 @@ impl Plugin for ReadConfig {
         }
         let config = parsed.value;
         let wanted = run.container_yaml()?.image_build_method;
-        if let Err(method) = config.build_method(wanted) {
-            let text = format!("image_build_method {} is not implemented", method.as_str());
-            let failure = Failure::message(ErrorKind::Policy, text).with_hint("use docker_api or imagebuilder");
-            return Err(failure.into());
-        }
+        config.build_method(wanted).map_err(refused_build_method)?;
         run.log().info(format!("configuration: {}", without_platforms(config.redacted())));
         run.config = Arc::new(config);
         run.config_loaded = true;
@@ -116,6 +112,6 @@ mod tests {
         test.plugin(&plugin(), json!({ "config_path": folder })).await.unwrap();
         assert_eq!(test.run.config.sources_command.as_deref(), Some("fetch"));
         let error = test.plugin(&plugin(), json!({ "config_path": "/nonexistent" })).await.unwrap_err();
-        assert_eq!(error.into_failure().kind, ErrorKind::Policy);
+        assert_eq!(error.into_failure().kind, osbs_types::ErrorKind::Policy);
     }
 }
