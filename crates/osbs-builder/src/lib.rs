@@ -31,4 +31,7 @@ pub use build::build;
 pub use error::{BuildError, FileError, InstructionError, PlanError};
 pub use osbs_image::ImageFormat;
 pub use plan::required_parents;
-pub use request::{BuildObserver, BuildRequest, BuiltImage, Fetcher, Limits, ParentImages, RunNetwork};
+pub use request::{
+    BuildObserver, BuildRequest, BuiltImage, Fetcher, GitSource, Limits, ParentImages, RunLimits, RunNetwork,
+    UserNamespace,
+};

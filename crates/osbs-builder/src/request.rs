@@ -8,6 +8,7 @@ use osbs_types::{Architecture, Failure};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where images named in a Dockerfile come from. Implemented over a registry, an OCI folder, or ids that a plugin fixed.
 pub trait ParentImages: Sync {
@@ -18,13 +19,56 @@ pub trait ParentImages: Sync {
     fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError>;
 }
 
-/// Downloads for `ADD URL`. Absent: such an ADD is refused.
+/// Downloads for `ADD`. Absent: such an ADD is refused.
 pub trait Fetcher: Sync {
     /// Writes the body to `into`; gives its modification time if the server told one. Must obey the address deny list.
     ///
     /// # Errors
     /// Whatever happened, after retries.
     fn fetch(&self, url: &str, into: &mut dyn Write) -> Result<Option<i64>, Box<Failure>>;
+
+    /// Checks a git repository out into `into`, an empty folder that belongs to the caller. Must obey the address deny
+    /// list, run no hook, filter or submodule of the repository, and leave `.git` only where `keep_git` says so.
+    ///
+    /// # Errors
+    /// Whatever happened, after retries.
+    fn checkout(&self, repository: &GitSource, into: &Path) -> Result<(), Box<Failure>>;
+}
+
+/// A git repository as `ADD` names it: `URL[#REF[:SUBDIR]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitSource {
+    /// Without fragment.
+    pub url: String,
+    /// Branch, tag or commit; `None`: the remote's default.
+    pub reference: Option<String>,
+    /// `--keep-git-dir`.
+    pub keep_git: bool,
+}
+
+/// Bounds on what one RUN may take of the machine. `None`: no bound of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunLimits {
+    /// Bytes of memory, swap included.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Thousandths of a processor.
+    pub milli_cpus: Option<u32>,
+    /// How long one RUN may take.
+    pub time: Option<Duration>,
+}
+
+/// Whether RUN gets a user namespace, so that its root is nobody outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserNamespace {
+    /// Where kernel, runtime and file system can; else without, and the log says so.
+    #[default]
+    Auto,
+    /// An error where it cannot be.
+    Always,
+    /// Never: device nodes can be made then.
+    Off,
 }
 
 /// What a RUN gets of the network when it does not say so itself.
@@ -64,7 +108,7 @@ pub struct BuildRequest<'a> {
     pub ignore: Option<String>,
     /// Where named images come from.
     pub parents: &'a dyn ParentImages,
-    /// For `ADD URL`.
+    /// For `ADD` of URLs and git repositories.
     pub fetcher: Option<&'a dyn Fetcher>,
     /// What the image is for.
     pub architecture: Architecture,
@@ -74,6 +118,8 @@ pub struct BuildRequest<'a> {
     pub target: Option<String>,
     /// Set after the Dockerfile's own labels.
     pub labels: Vec<(String, String)>,
+    /// Of the image's manifest; only OCI has them.
+    pub annotations: BTreeMap<String, String>,
     /// Media types.
     pub format: ImageFormat,
     /// Of the new layer.
@@ -90,6 +136,14 @@ pub struct BuildRequest<'a> {
     pub cgroup: Option<String>,
     /// Network of RUN without `--network`.
     pub network: RunNetwork,
+    /// Of every RUN.
+    pub run_limits: RunLimits,
+    /// Of every RUN.
+    pub user_namespace: UserNamespace,
+    /// Whether `RUN --security=insecure` is carried out: all capabilities, no seccomp, no user namespace.
+    pub allow_insecure: bool,
+    /// `RUN --mount=type=ssh`: id to the socket of an agent.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// `RUN --mount=type=secret`: id to file.
     pub secrets: BTreeMap<String, PathBuf>,
     /// `RUN --mount=type=cache` keeps its folders here; `None`: they live as long as the build.
@@ -131,6 +185,7 @@ impl<'a> BuildRequest<'a> {
             build_args: BTreeMap::new(),
             target: None,
             labels: Vec::new(),
+            annotations: BTreeMap::new(),
             format: ImageFormat::default(),
             compression: Compression::default(),
             clamp_mtime: None,
@@ -139,6 +194,10 @@ impl<'a> BuildRequest<'a> {
             runtime: None,
             cgroup: None,
             network: RunNetwork::default(),
+            run_limits: RunLimits::default(),
+            user_namespace: UserNamespace::default(),
+            allow_insecure: false,
+            ssh: BTreeMap::new(),
             secrets: BTreeMap::new(),
             cache_dir: None,
             sink: None,
