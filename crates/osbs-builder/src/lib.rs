@@ -23,9 +23,11 @@ mod run_mounts;
 mod source;
 mod stage;
 mod stage_root;
+mod stage_run;
 mod transfer;
 mod tree_copy;
 mod variables;
+mod views;
 
 pub use build::build;
 pub use error::{BuildError, FileError, InstructionError, PlanError};

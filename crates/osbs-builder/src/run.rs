@@ -3,7 +3,7 @@
 use crate::accounts::{rooted, run_as};
 use crate::config_change::StageConfig;
 use crate::error::{BuildError, InstructionError};
-use crate::request::{BuildObserver, RunNetwork as DefaultNetwork};
+use crate::request::RunNetwork as DefaultNetwork;
 use crate::run_mounts::RunMounts;
 use crate::variables::{GlobalArgs, env_value};
 use osbs_dockerfile::{Heredoc, Run, RunNetwork, RunProgram, RunSecurity};
@@ -31,7 +31,8 @@ pub(crate) struct RunContext<'a> {
     pub root: &'a Path,
     /// A new folder of this RUN's own.
     pub scratch: &'a Path,
-    pub observer: &'a dyn BuildObserver,
+    /// Gets each line of output.
+    pub on_line: &'a dyn Fn(&[u8]),
     pub cancel: &'a CancellationToken,
 }
 
@@ -94,7 +95,7 @@ fn execute(context: &RunContext<'_>, spec: &RunSpec<'_>, mounts: &RunMounts) -> 
         spec,
         &mut |_, line| {
             let line = mounts.redact(line);
-            context.observer.line(&line);
+            (context.on_line)(&line);
             if last.len() == LAST_LINES {
                 last.pop_front();
             }

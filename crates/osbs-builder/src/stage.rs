@@ -2,24 +2,18 @@
 
 use crate::config_change::StageConfig;
 use crate::error::{BuildError, InstructionError};
-use crate::plan::{FromPlace, Plan, StageParent, position};
+use crate::plan::{Plan, StageParent, position};
 use crate::request::{BuildObserver, BuildRequest};
-use crate::run::{RunContext, run};
-use crate::run_mounts::{MountSources, RunMounts};
 use crate::source::SourceRoot;
 use crate::stage_root::{StageRoot, View, WorkDir};
 use crate::transfer::{TransferContext, transfer};
 use crate::variables::StageArgs;
-use osbs_dockerfile::{
-    CommandForm, Dockerfile, Heredoc, Instruction, InstructionKind, Mount, Run, Transfer, parse_trigger,
-};
+use osbs_dockerfile::{CommandForm, Dockerfile, Instruction, InstructionKind, Run, Transfer, parse_trigger};
 use osbs_image::{ImageConfig, StoredImage};
 use osbs_sandbox::rooted::{Owner, Root};
-use osbs_types::{Architecture, ErrorKind, Failure, Position};
+use osbs_types::Position;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// An instruction's entry in the history.
@@ -41,7 +35,7 @@ pub(crate) struct Stage {
     folders: Vec<PathBuf>,
     /// Upper folders of the stages it continues, bottom first.
     below: Vec<PathBuf>,
-    root: StageRoot,
+    pub root: StageRoot,
 }
 
 impl Stage {
@@ -52,27 +46,27 @@ impl Stage {
         uppers
     }
 
-    fn all_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn all_folders(&self) -> Vec<PathBuf> {
         self.folders.iter().cloned().chain(self.uppers()).collect()
     }
 }
 
 /// The build while stages are carried out.
 pub(crate) struct Executor<'b, 'a> {
-    request: &'b BuildRequest<'a>,
-    plan: &'b Plan<'a>,
-    observer: &'b dyn BuildObserver,
-    cancel: &'b CancellationToken,
+    pub request: &'b BuildRequest<'a>,
+    pub plan: &'b Plan<'a>,
+    pub observer: &'b dyn BuildObserver,
+    pub cancel: &'b CancellationToken,
     // Views before stages before the folder: what is mounted on something goes first.
-    views: HashMap<String, View>,
-    stages: Vec<Option<Stage>>,
-    context: Option<SourceRoot>,
-    work: &'b WorkDir,
+    pub views: HashMap<String, View>,
+    pub stages: Vec<Option<Stage>>,
+    pub context: Option<SourceRoot>,
+    pub work: &'b WorkDir,
     scratch_number: u32,
     step: usize,
     total: usize,
     stage_number: usize,
-    runnable: Vec<String>,
+    pub runnable: Vec<String>,
     pub unpack_seconds: f64,
 }
 
@@ -103,11 +97,11 @@ impl<'b, 'a> Executor<'b, 'a> {
         }
     }
 
-    fn dockerfile(&self) -> &'a Dockerfile {
+    pub(crate) fn dockerfile(&self) -> &'a Dockerfile {
         self.request.dockerfile
     }
 
-    fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         threads(self.request.threads)
     }
 
@@ -120,7 +114,7 @@ impl<'b, 'a> Executor<'b, 'a> {
         stage.ok_or(BuildError::Internal("the target stage was not built"))
     }
 
-    fn ensure(&mut self, index: usize) -> Result<(), BuildError> {
+    pub(crate) fn ensure(&mut self, index: usize) -> Result<(), BuildError> {
         if self.stages[index].is_none() {
             let stage = self.build(index)?;
             self.stages[index] = Some(stage);
@@ -222,31 +216,8 @@ impl<'b, 'a> Executor<'b, 'a> {
         Ok(Stage { config, history: Vec::new(), image, image_name, folders, below: Vec::new(), root })
     }
 
-    fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
-        let image = self.request.parents.parent(name, wanted)?;
-        let is = image.image_config.architecture();
-        if !is.name.is_empty() && !wanted.accepts(&is) {
-            let message = format!("it is for {is}, and {wanted} is wanted");
-            return Err(BuildError::parent(name, Failure::message(ErrorKind::User, message)));
-        }
-        Ok(image)
-    }
-
-    fn unpack(&mut self, image: &StoredImage) -> Result<Vec<PathBuf>, BuildError> {
-        let started = Instant::now();
-        let total = image.layers.iter().map(|layer| layer.size).sum();
-        let done = AtomicU64::new(0);
-        let progress = |more: u64| {
-            let now = done.fetch_add(more, Ordering::Relaxed) + more;
-            self.observer.progress("unpack", now, total);
-        };
-        let folders = self.request.store.unpack(image, self.cancel, &progress);
-        self.unpack_seconds += started.elapsed().as_secs_f64();
-        folders.map_err(|source| BuildError::layer("unpack the parent image", source, self.request.store))
-    }
-
     /// A new folder for one instruction.
-    fn scratch(&mut self) -> Result<PathBuf, InstructionError> {
+    pub(crate) fn scratch(&mut self) -> Result<PathBuf, InstructionError> {
         self.scratch_number += 1;
         let path = self.work.path().join(format!("scratch{}", self.scratch_number));
         std::fs::create_dir(&path).map_err(|e| crate::FileError::new("create", &path, e).located(self.work.path()))?;
@@ -332,135 +303,6 @@ impl<'b, 'a> Executor<'b, 'a> {
         }
         let _ = std::fs::remove_dir_all(&scratch);
         result
-    }
-
-    fn take_context(&mut self) -> Result<SourceRoot, InstructionError> {
-        match self.context.take() {
-            Some(source) => Ok(source),
-            None => SourceRoot::context(self.request.context, self.request.ignore.as_deref()),
-        }
-    }
-
-    /// The tree that `from=word` means, and what to call it.
-    fn tree_of(
-        &mut self,
-        word: &str,
-        index: usize,
-        config: &StageConfig,
-    ) -> Result<(PathBuf, String), InstructionError> {
-        let name = config.expand(word, &self.plan.args)?;
-        let (key, place) = match self.plan.place_of(self.dockerfile(), &name, index) {
-            FromPlace::Later => return Err(InstructionError::LaterStage { name }),
-            FromPlace::Stage(other) => {
-                self.ensure(other)?;
-                (format!("stage{other}"), FromPlace::Stage(other))
-            }
-            FromPlace::Image(image) => (format!("image {image}"), FromPlace::Image(image)),
-        };
-        let shown = match &place {
-            FromPlace::Image(image) => format!("image {image}"),
-            _ => format!("stage {name}"),
-        };
-        if let Some(view) = self.views.get(&key) {
-            return Ok((view.path().to_owned(), shown));
-        }
-        let folders = match place {
-            FromPlace::Stage(other) => self.stages[other]
-                .as_ref()
-                .ok_or(BuildError::Internal("a stage was read before it was built"))?
-                .all_folders(),
-            FromPlace::Image(image) => {
-                let image = self.image(&image, &self.request.architecture)?;
-                self.unpack(&image)?
-            }
-            FromPlace::Later => Vec::new(),
-        };
-        let base = self.work.path().join(format!("view{}", self.views.len()));
-        let view = View::new(shown.clone(), base, folders)?;
-        let path = view.path().to_owned();
-        self.views.insert(key, view);
-        Ok((path, shown))
-    }
-
-    fn run(&mut self, stage: &mut Stage, index: usize, it: &Run, heredocs: &[Heredoc]) -> Result<(), InstructionError> {
-        let Some(runtime) = self.request.runtime else {
-            let instead = Some("install runc (apt-get install runc), or build without RUN instructions".into());
-            return Err(InstructionError::Unsupported { what: "RUN without an OCI runtime".into(), instead });
-        };
-        let architecture = stage.config.image.architecture();
-        self.check_runnable(&architecture)?;
-        let scratch = self.scratch()?;
-        let result = self.run_mounts(stage, index, it, &scratch).and_then(|mounts| {
-            let context = RunContext {
-                config: &stage.config,
-                global: &self.plan.args,
-                runtime,
-                network: self.request.network,
-                cgroup: self.request.cgroup.as_deref(),
-                root: stage.root.mounted()?,
-                scratch: &scratch,
-                observer: self.observer,
-                cancel: self.cancel,
-            };
-            run(&context, it, heredocs, mounts)
-        });
-        let _ = osbs_sandbox::unmount_below(&scratch);
-        let _ = std::fs::remove_dir_all(&scratch);
-        result
-    }
-
-    fn run_mounts(
-        &mut self,
-        stage: &Stage,
-        index: usize,
-        it: &Run,
-        scratch: &Path,
-    ) -> Result<RunMounts, InstructionError> {
-        let mut mounts = RunMounts::default();
-        let caches = self.request.cache_dir.clone().unwrap_or_else(|| self.work.path().join("caches"));
-        for text in &it.mounts {
-            let (args, env, global) = (&stage.config.args, stage.config.env(), &self.plan.args);
-            let mount = text
-                .resolve(&|word| osbs_dockerfile::expand(word, &|name| args.lookup(name, env), global.escape))
-                .map_err(|error| InstructionError::Expansion {
-                    text: text.as_str().to_owned(),
-                    source: Box::new(error),
-                })?;
-            let tree = match &mount {
-                Mount::Bind { from: Some(from), .. } | Mount::Cache { from: Some(from), .. } => {
-                    Some(self.tree_of(from, index, &stage.config)?.0)
-                }
-                Mount::Bind { from: None, .. } => {
-                    let context = self.take_context()?;
-                    let path = context.path.clone();
-                    self.context = Some(context);
-                    Some(path)
-                }
-                _ => None,
-            };
-            let sources = MountSources {
-                working_dir: &stage.config.image.config.working_dir,
-                secrets: &self.request.secrets,
-                cache_dir: &caches,
-                scratch,
-                threads: self.threads(),
-                cancel: self.cancel,
-            };
-            mounts.add(&mount, tree.as_deref(), &sources)?;
-        }
-        Ok(mounts)
-    }
-
-    fn check_runnable(&mut self, architecture: &Architecture) -> Result<(), InstructionError> {
-        let name = architecture.to_string();
-        if self.runnable.contains(&name) {
-            return Ok(());
-        }
-        osbs_sandbox::can_run(architecture)
-            .or_else(|_| osbs_sandbox::register_binfmt(architecture))
-            .map_err(|source| BuildError::Foreign { architecture: name.clone(), source })?;
-        self.runnable.push(name);
-        Ok(())
     }
 }
 
