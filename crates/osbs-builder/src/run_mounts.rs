@@ -9,7 +9,7 @@ use crate::tree_copy::{Rules, TreeCopy};
 use osbs_dockerfile::{Mount, Sharing};
 use osbs_sandbox::rooted::{NodeKind, Owner, Root};
 use osbs_sandbox::{BindMount, Tmpfs};
-use osbs_types::Digest;
+use osbs_types::{Digest, OverlayXattrs};
 use rustix::fs::{FlockOperation, Gid, Mode, Uid, flock, openat};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
@@ -47,6 +47,8 @@ pub(crate) struct MountSources<'a> {
     /// A new folder of this RUN's own.
     pub scratch: &'a Path,
     pub threads: usize,
+    /// Names of the marks of overlays.
+    pub overlay_xattrs: OverlayXattrs,
     pub cancel: &'a CancellationToken,
 }
 
@@ -146,7 +148,8 @@ impl RunMounts {
     fn writable(&mut self, source: &Path, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
         let base = sources.scratch.join(format!("bind{}", self.overlays.len()));
         if source.is_dir() {
-            let mut overlay = StageRoot::new("a writable bind mount".into(), base, vec![source.to_owned()])?;
+            let mut overlay =
+                StageRoot::new("a writable bind mount".into(), base, vec![source.to_owned()], sources.overlay_xattrs)?;
             let path = overlay.mounted()?.to_owned();
             self.overlays.push(overlay);
             return Ok(path);

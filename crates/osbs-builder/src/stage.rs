@@ -178,18 +178,18 @@ impl<'b, 'a> Executor<'b, 'a> {
         match &self.plan.parents[index] {
             StageParent::Scratch => {
                 let image = ImageConfig::scratch(&self.request.architecture);
-                Self::fresh(name, base, image, None, Vec::new())
+                self.fresh(name, base, image, None, Vec::new())
             }
             StageParent::Image { name: parent, platform } => {
                 let wanted = platform.as_ref().unwrap_or(&self.request.architecture);
                 let image = self.image(parent, wanted)?;
                 let folders = self.unpack(&image)?;
-                Self::fresh(name, base, image.image_config.clone(), Some((parent.clone(), image)), folders)
+                self.fresh(name, base, image.image_config.clone(), Some((parent.clone(), image)), folders)
             }
             StageParent::Stage(parent) => {
                 let parent =
                     self.stages[*parent].as_ref().ok_or(BuildError::Internal("a stage was built before its parent"))?;
-                let root = StageRoot::new(name, base, parent.all_folders())?;
+                let root = StageRoot::new(name, base, parent.all_folders(), self.request.store.overlay_xattrs())?;
                 Ok(Stage {
                     config: StageConfig { own_cmd: false, ..parent.config.clone() },
                     history: parent.history.clone(),
@@ -204,13 +204,14 @@ impl<'b, 'a> Executor<'b, 'a> {
     }
 
     fn fresh(
+        &self,
         name: String,
         base: PathBuf,
         config: ImageConfig,
         image: Option<(String, StoredImage)>,
         folders: Vec<PathBuf>,
     ) -> Result<Stage, BuildError> {
-        let root = StageRoot::new(name, base, folders.clone())?;
+        let root = StageRoot::new(name, base, folders.clone(), self.request.store.overlay_xattrs())?;
         let (image_name, image) = image.unzip();
         let config = StageConfig { image: config, args: StageArgs::default(), own_cmd: false };
         Ok(Stage { config, history: Vec::new(), image, image_name, folders, below: Vec::new(), root })

@@ -1,7 +1,8 @@
 //! The root file system of a stage while it is built: an overlay that is mounted only when somebody looks at it.
 
 use crate::error::{BuildError, FileError};
-use osbs_sandbox::Overlay;
+use osbs_sandbox::{Overlay, OverlayOptions};
+use osbs_types::OverlayXattrs;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub(crate) struct StageRoot {
     target: PathBuf,
     overlay: Option<Overlay>,
     mounts: u32,
+    xattrs: OverlayXattrs,
 }
 
 fn make(path: &Path) -> Result<(), BuildError> {
@@ -26,8 +28,13 @@ fn make(path: &Path) -> Result<(), BuildError> {
 }
 
 impl StageRoot {
-    /// Lays the folders in `base`, a new folder. `lowers` may be empty (FROM scratch).
-    pub(crate) fn new(name: String, base: PathBuf, mut lowers: Vec<PathBuf>) -> Result<Self, BuildError> {
+    /// Lays the folders in `base`, a new folder. `lowers` may be empty (FROM scratch); their marks are `xattrs`.
+    pub(crate) fn new(
+        name: String,
+        base: PathBuf,
+        mut lowers: Vec<PathBuf>,
+        xattrs: OverlayXattrs,
+    ) -> Result<Self, BuildError> {
         let (upper, target) = (base.join("upper"), base.join("root"));
         make(&upper)?;
         make(&target)?;
@@ -38,7 +45,7 @@ impl StageRoot {
             make(&empty)?;
             lowers.push(empty);
         }
-        Ok(Self { name, lowers, upper, base, target, overlay: None, mounts: 0 })
+        Ok(Self { name, lowers, upper, base, target, overlay: None, mounts: 0, xattrs })
     }
 
     /// What changed; not to be touched while mounted.
@@ -53,7 +60,8 @@ impl StageRoot {
             let work = self.base.join(format!("work{}", self.mounts));
             self.mounts += 1;
             make(&work)?;
-            let overlay = Overlay::mount(&self.lowers, &self.upper, &work, &self.target, true);
+            let options = OverlayOptions { volatile: true, xattrs: self.xattrs };
+            let overlay = Overlay::mount(&self.lowers, &self.upper, &work, &self.target, options);
             self.overlay = Some(overlay.map_err(|source| BuildError::Mount { stage: self.name.clone(), source })?);
         }
         Ok(&self.target)
@@ -89,11 +97,16 @@ pub(crate) struct View {
 
 impl View {
     /// Of folders bottom first; one folder needs no mount.
-    pub(crate) fn new(name: String, base: PathBuf, folders: Vec<PathBuf>) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        name: String,
+        base: PathBuf,
+        folders: Vec<PathBuf>,
+        xattrs: OverlayXattrs,
+    ) -> Result<Self, BuildError> {
         if let [only] = folders.as_slice() {
             return Ok(Self { path: only.clone(), root: None });
         }
-        let mut root = StageRoot::new(name, base, folders)?;
+        let mut root = StageRoot::new(name, base, folders, xattrs)?;
         let path = root.mounted()?.to_owned();
         Ok(Self { root: Some(root), path })
     }

@@ -73,6 +73,7 @@ impl Executor<'_, '_> {
             cache_dir: &caches,
             scratch,
             threads: self.threads(),
+            overlay_xattrs: self.request.store.overlay_xattrs(),
             cancel: self.cancel,
         };
         for (mount, tree) in &resolved {

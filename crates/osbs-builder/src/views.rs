@@ -83,7 +83,7 @@ impl Executor<'_, '_> {
             FromPlace::Later => Vec::new(),
         };
         let base = self.work.path().join(format!("view{}", self.views.len()));
-        let view = View::new(shown.clone(), base, folders)?;
+        let view = View::new(shown.clone(), base, folders, self.request.store.overlay_xattrs())?;
         let path = view.path().to_owned();
         self.views.insert(key, view);
         Ok((path, shown))

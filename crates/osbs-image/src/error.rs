@@ -28,6 +28,16 @@ pub enum StoreError {
         /// Our version.
         known: u32,
     },
+    /// Its files have the ids of another user namespace.
+    #[error("the store {} was made by {made_by}, and this process is {now}: use another folder (--home DIR), or remove that one as who made it", path.display())]
+    Ownership {
+        /// The store.
+        path: PathBuf,
+        /// Who made it.
+        made_by: String,
+        /// Who wants to use it.
+        now: String,
+    },
     /// The bytes are not what the digest promises.
     #[error("wrong content: expected {expected} ({expected_size:?} bytes), got {actual} ({actual_size} bytes)")]
     WrongContent {
@@ -98,7 +108,7 @@ impl StoreError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Version { .. } | Self::InUse { .. } => ErrorKind::Resource,
+            Self::Io { .. } | Self::Version { .. } | Self::Ownership { .. } | Self::InUse { .. } => ErrorKind::Resource,
             Self::WrongContent { .. } => ErrorKind::Remote,
             Self::Missing { .. } => ErrorKind::Internal,
             Self::TooLarge { .. } | Self::Document { .. } | Self::Inconsistent { .. } | Self::NoRef { .. } => {

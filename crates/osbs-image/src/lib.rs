@@ -16,6 +16,7 @@ mod manifest;
 pub mod media_type;
 mod note;
 mod oci_layout;
+mod ownership;
 mod refs;
 mod rooted;
 mod store;

@@ -3,8 +3,9 @@
 //! This file opens it, hands out paths and leases. Blobs, references, garbage collection and unpacking have their own.
 
 use crate::error::StoreError;
+use crate::ownership::Ownership;
 use crate::store_layout::VERSION;
-use osbs_types::Digest;
+use osbs_types::{Digest, OverlayXattrs};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io;
@@ -30,6 +31,7 @@ pub struct Store {
 struct Inner {
     root: PathBuf,
     options: StoreOptions,
+    ownership: Ownership,
     counter: AtomicU64,
 }
 
@@ -39,7 +41,7 @@ impl Store {
     /// Opens the store in `root`, or makes it.
     ///
     /// # Errors
-    /// The folder cannot be made, or holds another layout version.
+    /// The folder cannot be made, holds another layout version, or is a store of other ids ([`StoreError::Ownership`]).
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, StoreOptions::default())
     }
@@ -54,9 +56,27 @@ impl Store {
             fs::create_dir_all(&path).map_err(StoreError::io("create folder", &path))?;
         }
         let root = fs::canonicalize(root).map_err(StoreError::io("open store", root))?;
-        let store = Self { inner: Arc::new(Inner { root, options, counter: AtomicU64::new(0) }) };
+        let ownership = Ownership::of_this_process(&root.join("tmp"))?;
+        let store = Self { inner: Arc::new(Inner { root, options, ownership, counter: AtomicU64::new(0) }) };
+        store.check_ownership()?;
         store.check_version()?;
         Ok(store)
+    }
+
+    /// Before the version: a store that has one was complete, and says nothing only if it is of old.
+    fn check_ownership(&self) -> Result<(), StoreError> {
+        let path = self.root().join("ownership");
+        let mut found = Ownership::read(&path)?;
+        if found.is_none() && !self.root().join("version").exists() {
+            self.write_whole(&path, self.inner.ownership.render().as_bytes())?;
+            found = Ownership::read(&path)?;
+        }
+        self.inner.ownership.check(self.root(), found)
+    }
+
+    /// Under which names overlayfs marks the files of this store.
+    pub fn overlay_xattrs(&self) -> OverlayXattrs {
+        self.inner.ownership.xattrs
     }
 
     fn check_version(&self) -> Result<(), StoreError> {

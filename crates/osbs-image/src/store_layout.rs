@@ -3,6 +3,7 @@
 //! | path | content | may be removed |
 //! |---|---|---|
 //! | `version` | [`VERSION`] in decimal and a newline | never |
+//! | `ownership` | `xattrs trusted` or `xattrs user` (names of overlayfs marks), then the id maps the files were made in, one range a line | never |
 //! | `lock` | empty; `flock` shared while a lease lives, exclusive while garbage is collected | never |
 //! | `blobs/sha256/HEX` | a blob, named by its SHA-256, complete, mode 0644 | by gc |
 //! | `layers/HEX/` | the layer whose *chain id* (image-spec 1.1, config.md) is HEX, unpacked in overlayfs format | by gc |
@@ -21,7 +22,8 @@
 //! - Nothing becomes visible under its final name before it is complete: written in `tmp/`, then renamed. A reader never
 //!   sees half of anything, whatever process or machine dies. With [`crate::StoreOptions::fsync`] this holds for power
 //!   cuts too; without, a blob damaged by one is found when it is read ([`crate::BlobReader`] verifies) and removed then.
-//! - Overlayfs format: a whiteout is a character device 0:0, an opaque folder has the xattr `trusted.overlay.opaque=y`.
+//! - Overlayfs format: a whiteout is a character device 0:0, an opaque folder has the xattr `trusted.overlay.opaque=y`,
+//!   or `user.overlay.opaque=y` in a store of a user namespace. A store of other ids than the process has is refused.
 //! - What a reference names is kept: index, manifests, config, layers, the notes and unpacked folders of those layers.
 //!   Everything else is garbage as soon as no lease is held. Whoever works with blobs that no reference names yet holds
 //!   a lease meanwhile.

@@ -26,7 +26,7 @@ pub use cgroup::remove_cgroups;
 pub use container::{BindMount, Network, RunOutcome, RunSpec, StreamId, Tmpfs, User, default_capabilities, run};
 pub use foreign::{ForeignError, can_run, register_binfmt};
 pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
-pub use overlay::Overlay;
+pub use overlay::{Overlay, OverlayOptions};
 pub use process::{ProcessError, ProcessId};
 pub use runtime::{Refusal, Runtime, RuntimeError, RuntimeKind, probe_runtime};
 pub use runtime_memory::known_runtime;

@@ -4,6 +4,7 @@
 
 use crate::MountError;
 use crate::mounts::plain_option;
+use osbs_types::OverlayXattrs;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 use std::ffi::CString;
@@ -13,10 +14,31 @@ use std::path::{Path, PathBuf};
 
 /// Switched off: each makes an upper folder that means something only together with its lower ones, and we turn upper
 /// folders into layers.
-const OFF: [&str; 4] = ["metacopy", "redirect_dir", "index", "xino"];
+const OFF: [(&str, &str); 4] = [("metacopy", "off"), ("redirect_dir", "off"), ("index", "off"), ("xino", "off")];
+/// The kernel takes no other word for `redirect_dir` beside `userxattr`; there both mean the same.
+const OFF_FOR_USERS: [(&str, &str); 4] =
+    [("metacopy", "off"), ("redirect_dir", "nofollow"), ("index", "off"), ("xino", "off")];
 
 /// The kernel takes at most 255 bytes in one fsconfig(2) string.
 const OPTION_LIMIT: usize = 255;
+
+/// How an overlay is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OverlayOptions {
+    /// Skips every sync to disk: for what nobody reads again after a crash.
+    pub volatile: bool,
+    /// Names of the marks in lower and upper folders.
+    pub xattrs: OverlayXattrs,
+}
+
+impl OverlayOptions {
+    fn switched_off(self) -> [(&'static str, &'static str); 4] {
+        match self.xattrs {
+            OverlayXattrs::Trusted => OFF,
+            OverlayXattrs::User => OFF_FOR_USERS,
+        }
+    }
+}
 
 /// A mounted overlay; unmounted on drop.
 #[derive(Debug)]
@@ -28,7 +50,7 @@ pub struct Overlay {
 
 impl Overlay {
     /// Mounts `lowers` (bottom first) under `upper` on the existing folder `target`. `work` is a folder beside `upper`
-    /// that nobody else uses. `volatile` skips every sync to disk: for what nobody reads again after a crash.
+    /// that nobody else uses.
     ///
     /// # Errors
     /// The kernel's refusal; nothing is mounted then.
@@ -37,12 +59,12 @@ impl Overlay {
         upper: &Path,
         work: &Path,
         target: &Path,
-        volatile: bool,
+        options: OverlayOptions,
     ) -> Result<Self, MountError> {
         if lowers.is_empty() {
             return Err(MountError::NoLower { target: target.to_owned() });
         }
-        let parts = Parts { lowers, upper, work, target, volatile };
+        let parts = Parts { lowers, upper, work, target, options };
         match parts.by_new_api() {
             // Below Linux 6.7 there is no `lowerdir+`, below 5.2 no fsopen.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => parts.by_mount(),
@@ -95,7 +117,7 @@ struct Parts<'a> {
     upper: &'a Path,
     work: &'a Path,
     target: &'a Path,
-    volatile: bool,
+    options: OverlayOptions,
 }
 
 impl Parts<'_> {
@@ -108,10 +130,13 @@ impl Parts<'_> {
         }
         fsconfig_set_string(overlay.as_fd(), c"upperdir", names.name(self.upper, OPTION_LIMIT)?.as_path())?;
         fsconfig_set_string(overlay.as_fd(), c"workdir", names.name(self.work, OPTION_LIMIT)?.as_path())?;
-        for option in OFF {
-            fsconfig_set_string(overlay.as_fd(), option, c"off")?;
+        for (option, value) in self.options.switched_off() {
+            fsconfig_set_string(overlay.as_fd(), option, value)?;
         }
-        if self.volatile {
+        if self.options.xattrs == OverlayXattrs::User {
+            fsconfig_set_flag(overlay.as_fd(), c"userxattr")?;
+        }
+        if self.options.volatile {
             // Linux 5.10; without it the result is the same, later.
             let _ = fsconfig_set_flag(overlay.as_fd(), c"volatile");
         }
@@ -122,8 +147,8 @@ impl Parts<'_> {
     }
 
     fn by_mount(&self) -> rustix::io::Result<()> {
-        self.mount_with(self.volatile).or_else(|error| match error {
-            rustix::io::Errno::INVAL if self.volatile => self.mount_with(false),
+        self.mount_with(self.options.volatile).or_else(|error| match error {
+            rustix::io::Errno::INVAL if self.options.volatile => self.mount_with(false),
             other => Err(other),
         })
     }
@@ -143,8 +168,11 @@ impl Parts<'_> {
             options.extend_from_slice(key.as_bytes());
             options.extend_from_slice(names.name(path, limit)?.as_os_str().as_bytes());
         }
-        for option in OFF {
-            options.extend_from_slice(format!(",{option}=off").as_bytes());
+        for (option, value) in self.options.switched_off() {
+            options.extend_from_slice(format!(",{option}={value}").as_bytes());
+        }
+        if self.options.xattrs == OverlayXattrs::User {
+            options.extend_from_slice(b",userxattr");
         }
         if volatile {
             options.extend_from_slice(b",volatile");

@@ -1,7 +1,7 @@
 //! `enter_private_mounts` must come before the first thread, which the usual test harness has by then: so none here.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
-use osbs_sandbox::{Overlay, enter_private_mounts};
+use osbs_sandbox::{Overlay, OverlayOptions, enter_private_mounts};
 
 fn main() {
     if std::env::var_os("OSBS_TEST_SKIP_REAL").is_some_and(|value| value == "1") {
@@ -18,7 +18,7 @@ fn main() {
         std::fs::create_dir(&path).expect("a folder");
         path
     });
-    let overlay = Overlay::mount(&[lower], &upper, &work, &target, true).expect("an overlay");
+    let overlay = Overlay::mount(&[lower], &upper, &work, &target, OverlayOptions::default()).expect("an overlay");
     let of_others = std::fs::read_to_string(format!(
         "/proc/{}/mountinfo",
         rustix::process::getppid().map_or(1, |p| p.as_raw_nonzero().get())

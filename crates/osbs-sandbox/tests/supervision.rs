@@ -4,7 +4,8 @@
 mod needs;
 
 use osbs_sandbox::{
-    Isolation, Overlay, ProcessId, can_run, mounts_below, register_binfmt, spawn_isolated, unmount_below,
+    Isolation, Overlay, OverlayOptions, ProcessId, can_run, mounts_below, register_binfmt, spawn_isolated,
+    unmount_below,
 };
 use osbs_types::Architecture;
 use std::io::Read as _;
@@ -27,7 +28,7 @@ fn check_overlay(names: &[&str], lowers: usize, volatile: bool) {
     }
     let (upper, work, target) = (folder("upper"), folder("work"), folder("target"));
     for round in 0..2 {
-        let overlay = Overlay::mount(&stack, &upper, &work, &target, volatile).unwrap();
+        let overlay = Overlay::mount(&stack, &upper, &work, &target, options(volatile)).unwrap();
         assert_eq!(std::fs::read_to_string(target.join("top")).unwrap(), (lowers - 1).to_string());
         assert!(target.join("only0").exists() || round > 0);
         std::fs::write(target.join(format!("new{round}")), "").unwrap();
@@ -37,15 +38,19 @@ fn check_overlay(names: &[&str], lowers: usize, volatile: bool) {
         assert!(upper.join(format!("new{round}")).exists());
         assert!(!target.join("top").exists());
     }
-    let in_use = Overlay::mount(&stack, &upper, &work, &target, volatile).unwrap();
+    let in_use = Overlay::mount(&stack, &upper, &work, &target, options(volatile)).unwrap();
     let open = std::fs::File::open(target.join("top")).unwrap();
     drop(in_use);
     assert!(mounts_below(&base).unwrap().is_empty(), "also when a file is open");
     drop(open);
-    let forgotten = Overlay::mount(&stack, &upper, &work, &target, false).unwrap();
+    let forgotten = Overlay::mount(&stack, &upper, &work, &target, options(false)).unwrap();
     std::mem::forget(forgotten);
     assert_eq!(unmount_below(&base).unwrap(), 1);
     assert!(mounts_below(&base).unwrap().is_empty());
+}
+
+fn options(volatile: bool) -> OverlayOptions {
+    OverlayOptions { volatile, ..OverlayOptions::default() }
 }
 
 #[test]
@@ -69,9 +74,9 @@ fn an_overlay_that_cannot_be() {
     needs::root_user();
     let dir = tempfile::tempdir().unwrap();
     let none = dir.path().join("none");
-    let error = Overlay::mount(std::slice::from_ref(&none), &none, &none, dir.path(), false).unwrap_err();
+    let error = Overlay::mount(std::slice::from_ref(&none), &none, &none, dir.path(), options(false)).unwrap_err();
     assert!(error.to_string().starts_with("cannot mount an overlay on"), "{error}");
-    assert!(Overlay::mount(&[], &none, &none, dir.path(), false).is_err());
+    assert!(Overlay::mount(&[], &none, &none, dir.path(), options(false)).is_err());
 }
 
 fn sh(script: &str) -> Command {

@@ -17,6 +17,7 @@
 
 use crate::layer::LayerError;
 use crate::rooted;
+use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use std::collections::{BTreeMap, HashMap};
@@ -101,14 +102,15 @@ impl Plan {
 /// Walks the upper folders. No content is read.
 pub(crate) fn plan(
     uppers: &[OwnedFd],
+    xattrs: OverlayXattrs,
     clamp_mtime: Option<i64>,
     cancel: &CancellationToken,
 ) -> Result<Plan, LayerError> {
-    let mut walk = Walk { plan: Plan::default(), seen: HashMap::new(), clamp_mtime, cancel, path: Vec::new() };
+    let mut walk = Walk { plan: Plan::default(), seen: HashMap::new(), xattrs, clamp_mtime, cancel, path: Vec::new() };
     let mut participants = Vec::new();
     for (number, fd) in uppers.iter().enumerate().rev() {
         let fd = rooted::reopen_dir(fd.as_fd()).map_err(LayerError::file("open", "/"))?;
-        let opaque = is_opaque(&fd).map_err(LayerError::file("read attributes of", "/"))?;
+        let opaque = is_opaque(&fd, xattrs).map_err(LayerError::file("read attributes of", "/"))?;
         participants.push((number as u16, fd));
         if opaque {
             walk.add_root(&participants[0])?;
@@ -135,6 +137,7 @@ enum Hiding {
 struct Walk<'a> {
     plan: Plan,
     seen: HashMap<(u64, u64), u32>,
+    xattrs: OverlayXattrs,
     clamp_mtime: Option<i64>,
     cancel: &'a CancellationToken,
     path: Vec<u8>,
@@ -264,7 +267,7 @@ impl Walk<'_> {
             }
             let fd = rooted::open_child_dir(parent.as_fd(), name)
                 .map_err(|e| LayerError::file("open", self.display(name))(e))?;
-            opaque = is_opaque(&fd).map_err(LayerError::file("read attributes of", self.display(name)))?;
+            opaque = is_opaque(&fd, self.xattrs).map_err(LayerError::file("read attributes of", self.display(name)))?;
             merged.push((*upper, fd));
             if opaque {
                 break;
@@ -329,7 +332,8 @@ impl Walk<'_> {
     }
 
     fn keep_xattrs(&mut self, found: Xattrs, name: &[u8]) -> Result<u32, LayerError> {
-        if found.iter().any(|(key, _)| key == b"trusted.overlay.redirect" || key == b"trusted.overlay.metacopy") {
+        let partial = [self.xattrs.redirect().as_bytes(), self.xattrs.metacopy().as_bytes()];
+        if found.iter().any(|(key, _)| partial.contains(&key.as_slice())) {
             let reason = "the folder was made by an overlay with redirect_dir or metacopy, and is not whole".to_owned();
             return Err(LayerError::Entry { what: "the new layer".to_owned(), entry: self.display(name), reason });
         }
@@ -338,6 +342,7 @@ impl Walk<'_> {
             return Ok(NONE);
         }
         kept.sort();
+        kept.iter_mut().filter(|(key, _)| key == b"security.capability").for_each(|(_, value)| without_root_id(value));
         self.plan.xattrs.push(kept);
         Ok(self.plan.xattrs.len() as u32 - 1)
     }
@@ -357,13 +362,25 @@ pub(crate) fn is_layer_xattr(name: &[u8]) -> bool {
         && !name.contains(&b'=')
 }
 
+/// Capabilities of version 3 (capabilities(7)) hold the id that root of their user namespace has outside, which is nobody's
+/// where the layer is used: version 2 is the same without it. Docker writes the same.
+fn without_root_id(value: &mut Vec<u8>) {
+    const SIZE_2: usize = 20;
+    const SIZE_3: usize = 24;
+    if value.len() == SIZE_3 && value[3] == 3 {
+        value[3] = 2;
+        value.truncate(SIZE_2);
+    }
+}
+
 pub(crate) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-fn is_opaque(fd: &OwnedFd) -> std::io::Result<bool> {
+/// `y` in the xattr of that name.
+pub(crate) fn is_opaque(fd: &OwnedFd, xattrs: OverlayXattrs) -> std::io::Result<bool> {
     let mut value = [0; 4];
-    match rustix::fs::fgetxattr(fd, "trusted.overlay.opaque", &mut value) {
+    match rustix::fs::fgetxattr(fd, xattrs.opaque(), &mut value) {
         Ok(length) => Ok(&value[..length] == b"y"),
         Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP | rustix::io::Errno::RANGE) => Ok(false),
         Err(e) => Err(e.into()),

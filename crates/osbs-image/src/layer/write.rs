@@ -139,7 +139,7 @@ pub fn write_layer(
     for path in request.uppers {
         uppers.push(rooted::open_root(path).map_err(LayerError::file("open", path))?);
     }
-    let plan = plan(&uppers, request.clamp_mtime, cancel)?;
+    let plan = plan(&uppers, store.overlay_xattrs(), request.clamp_mtime, cancel)?;
     let total = tar_size(&plan);
     for tap in &mut request.taps {
         tap.size(total);

@@ -131,7 +131,7 @@ impl Store {
         let folder = TmpFolder::make(self)?;
         let what = format!("layer {}", layer.digest);
         let root = rooted::open_root(&folder.path).map_err(LayerError::file("open", &folder.path))?;
-        let mut tree = Tree::new(root.as_fd(), Reading::Layer, Overrides::default(), &what)
+        let mut tree = Tree::new(root.as_fd(), Reading::Layer(self.overlay_xattrs()), Overrides::default(), &what)
             .map_err(LayerError::file("open", &folder.path))?;
         let blob = self.open_blob(layer)?;
         let (reader, facts) = thread::scope(|scope| {

@@ -3,10 +3,11 @@
 //! Layers need not describe the folders their files are in, and may hard link to files of the layers below. A folder of
 //! the store must say both itself.
 
-use crate::layer::{LayerError, is_layer_xattr, is_whiteout};
+use crate::layer::{LayerError, is_layer_xattr, is_opaque, is_whiteout};
 use crate::rooted::{self, stat};
 use crate::unpack::describe::timestamps;
 use crate::unpack::tree::{Tree, split};
+use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -57,7 +58,7 @@ fn describe(tree: &mut Tree, roots: &[OwnedFd], path: &[u8]) -> Result<(), Layer
     let fd = rooted::open_folder_beneath(tree.root(), path).map_err(tree.file("open folder", path))?;
     let mut mtime = (0, 0);
     let mut mode = Mode::from_raw_mode(0o755);
-    if let Some(found) = find(roots, path).map_err(tree.file("look below for", path))? {
+    if let Some(found) = find(roots, path, tree.overlay_xattrs()).map_err(tree.file("look below for", path))? {
         let name = split(path).1;
         if FileType::from_raw_mode(found.stat.st_mode) == FileType::Directory {
             let below = rooted::open_child_dir(found.folder.as_fd(), name).map_err(tree.file("open", path))?;
@@ -84,7 +85,7 @@ fn copy_description(to: &OwnedFd, from: &OwnedFd, stat: &Stat) -> io::Result<()>
 
 /// Copies the file below up into this layer under its own name, as overlayfs would on linking, and links to it.
 fn link_below(tree: &mut Tree, roots: &[OwnedFd], path: &[u8], target: &[u8]) -> Result<(), LayerError> {
-    let found = find(roots, target).map_err(tree.file("look below for", target))?;
+    let found = find(roots, target, tree.overlay_xattrs()).map_err(tree.file("look below for", target))?;
     let Some(found) = found.filter(|f| FileType::from_raw_mode(f.stat.st_mode) == FileType::RegularFile) else {
         return Err(tree.refuse(path, "it is a hard link to something that is not there"));
     };
@@ -129,7 +130,7 @@ fn copy_content(from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
 }
 
 /// Finds a path in the merged layers, topmost first; links on the way are not followed.
-fn find(roots: &[OwnedFd], path: &[u8]) -> io::Result<Option<Found>> {
+fn find(roots: &[OwnedFd], path: &[u8], xattrs: OverlayXattrs) -> io::Result<Option<Found>> {
     let mut layers: Vec<OwnedFd> = Vec::new();
     for root in roots {
         layers.push(rooted::reopen_dir(root.as_fd())?);
@@ -153,8 +154,7 @@ fn find(roots: &[OwnedFd], path: &[u8]) -> io::Result<Option<Found>> {
                 break;
             }
             let child = rooted::open_child_dir(folder.as_fd(), name)?;
-            let mut value = [0; 1];
-            let opaque = rustix::fs::fgetxattr(&child, "trusted.overlay.opaque", &mut value).is_ok();
+            let opaque = is_opaque(&child, xattrs)?;
             merged.push(child);
             if opaque {
                 break;

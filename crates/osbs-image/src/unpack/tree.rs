@@ -7,6 +7,7 @@
 use crate::layer::{LayerError, is_whiteout};
 use crate::rooted::{self, make_dir, remove_tree, stat};
 use crate::tar_reader::{TarEntry, TarReader};
+use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
@@ -23,7 +24,8 @@ const COPY: usize = 256 << 10;
 /// How the tar is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    Layer,
+    /// Into overlayfs format, with marks of these names.
+    Layer(OverlayXattrs),
     Plain,
 }
 
@@ -76,6 +78,18 @@ impl Tree {
         self.root.as_fd()
     }
 
+    fn is_layer(&self) -> bool {
+        matches!(self.reading, Reading::Layer(_))
+    }
+
+    /// Names of the marks of overlayfs; an archive that is no layer has none.
+    pub(crate) fn overlay_xattrs(&self) -> OverlayXattrs {
+        match self.reading {
+            Reading::Layer(xattrs) => xattrs,
+            Reading::Plain => OverlayXattrs::default(),
+        }
+    }
+
     /// Whether an entry described the root itself.
     pub(crate) fn root_seen(&self) -> bool {
         self.root_seen
@@ -95,7 +109,7 @@ impl Tree {
             return self.apply_root(&entry);
         }
         let (folder_path, name) = split(&path);
-        if self.reading == Reading::Layer && self.marker(&path, folder_path, name)? {
+        if self.is_layer() && self.marker(&path, folder_path, name)? {
             return Ok(());
         }
         let folder = self.folder(folder_path)?;
@@ -177,7 +191,7 @@ impl Tree {
     }
 
     fn set_opaque(&self, folder: &OwnedFd, path: &[u8]) -> Result<(), LayerError> {
-        rustix::fs::fsetxattr(folder, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+        rustix::fs::fsetxattr(folder, self.overlay_xattrs().opaque(), b"y", XattrFlags::empty())
             .map_err(|e| self.file("mark as opaque", path)(e.into()))
     }
 
@@ -240,7 +254,7 @@ impl Tree {
                     todo.extend(components(&target));
                     continue;
                 }
-                _ if self.reading == Reading::Layer && found.as_ref().is_ok_and(is_whiteout) => {
+                _ if self.is_layer() && found.as_ref().is_ok_and(is_whiteout) => {
                     let unlink = rustix::fs::unlinkat(at, name.as_slice(), AtFlags::empty());
                     unlink.map_err(|e| self.file("replace", &here())(e.into()))?;
                     make_dir(at, &name).map_err(self.file("make folder", &here()))?;
@@ -314,7 +328,7 @@ impl Tree {
         match stat(folder, name) {
             Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {}
             Ok(found) => {
-                opaque = self.reading == Reading::Layer && is_whiteout(&found);
+                opaque = self.is_layer() && is_whiteout(&found);
                 // ADD over a link to a folder keeps the link, as Docker does.
                 if self.reading == Reading::Plain
                     && FileType::from_raw_mode(found.st_mode) == FileType::Symlink
@@ -354,8 +368,8 @@ impl Tree {
             Err(e) => Err(e),
         };
         let (place, found) = match place {
-            Ok((place, found)) if !(self.reading == Reading::Layer && is_whiteout(&found)) => (place, found),
-            Ok(_) | Err(Errno::NOENT) if self.reading == Reading::Layer => {
+            Ok((place, found)) if !(self.is_layer() && is_whiteout(&found)) => (place, found),
+            Ok(_) | Err(Errno::NOENT) if self.is_layer() => {
                 self.foreign_links.push((path.to_vec(), target));
                 return Ok(());
             }

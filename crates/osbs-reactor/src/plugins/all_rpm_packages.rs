@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use osbs_image::{Store, StoredImage};
 use osbs_rpm::{DATABASE_FOLDERS, Package, QUERY_FORMAT, parse_query_output, read_database};
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{Network, Overlay, RunSpec, StreamId};
+use osbs_sandbox::{Network, Overlay, OverlayOptions, RunSpec, StreamId};
 use osbs_types::Phase;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,13 @@ impl Query {
             Ok(path)
         };
         let (upper, work, target) = (folder("upper")?, folder("work")?, folder("root")?);
-        let overlay = Overlay::mount(&lowers, &upper, &work, &target, true)?;
+        let overlay = Overlay::mount(
+            &lowers,
+            &upper,
+            &work,
+            &target,
+            OverlayOptions { volatile: true, xattrs: self.store.overlay_xattrs() },
+        )?;
         let packages = match self.inside(overlay.path(), &folder("bundle")?, cancel)? {
             Some(packages) => packages,
             None => self.outside(overlay.path(), &folder("database")?)?,
