@@ -66,7 +66,7 @@ impl RunMounts {
                 let tree = tree.ok_or(BuildError::Internal("a bind mount without its tree"))?;
                 let source = inside(tree, source)?;
                 let source = if *read_only { source } else { self.writable(&source, sources)? };
-                self.binds.push(BindMount { source, target: target(at), readonly: *read_only });
+                self.binds.push(BindMount { source, target: target(at), readonly: *read_only, mapped: false });
             }
             Mount::Cache { id, source, target: at, read_only, sharing, mode, uid, gid, .. } => {
                 let owner = Owner { uid: *uid, gid: *gid };
@@ -74,7 +74,7 @@ impl RunMounts {
                 if !folder.exists() {
                     new_cache(&folder, *mode, owner, tree.map(|tree| inside(tree, source)).transpose()?, sources)?;
                 }
-                self.binds.push(BindMount { source: folder, target: target(at), readonly: *read_only });
+                self.binds.push(BindMount { source: folder, target: target(at), readonly: *read_only, mapped: false });
             }
             Mount::Tmpfs { target: at, size } => {
                 self.tmpfs.push(Tmpfs { target: target(at), size: *size, mode: 0o1777 });
@@ -87,7 +87,7 @@ impl RunMounts {
                 if let Some(at) = at {
                     let copy = sources.scratch.join(format!("secret{}", self.binds.len()));
                     write_private(&copy, &value, *mode, *uid, *gid)?;
-                    self.binds.push(BindMount { source: copy, target: target(at), readonly: true });
+                    self.binds.push(BindMount { source: copy, target: target(at), readonly: true, mapped: false });
                 }
                 if let Some(name) = env {
                     self.env.push(format!("{name}={}", String::from_utf8_lossy(&value)));
@@ -109,7 +109,7 @@ impl RunMounts {
         let file = scratch.join("script");
         write_private(&file, content.as_bytes(), 0o755, 0, 0)?;
         let target = "/dev/pipes/script";
-        self.binds.push(BindMount { source: file, target: target.into(), readonly: true });
+        self.binds.push(BindMount { source: file, target: target.into(), readonly: true, mapped: false });
         Ok(target.to_owned())
     }
 

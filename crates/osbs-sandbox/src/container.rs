@@ -4,129 +4,19 @@
 //! that ever ran in it, in whatever state the runtime is, and the kernel does just that when the calling thread dies.
 
 use crate::container_config::config;
-pub use crate::container_config::default_capabilities;
 use crate::mount_points::MountPoints;
-use crate::output::LineSplitter;
-use crate::{Isolation, ProcessError, Runtime, RuntimeError, remove_cgroups, spawn_isolated};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, Signal};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::place::Place;
+use crate::run_group::{LimitHit, RunGroup};
+use crate::run_spec::{BindMount, Network, RunSpec, StreamId};
+use crate::running::{Running, Stop};
+use crate::supervise::spawn_isolated_with;
+use crate::{Isolation, Runtime, RuntimeError};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-
-/// How often a quiet container is asked about cancellation.
-const POLL: Duration = Duration::from_millis(50);
-
-/// What a program gets between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_millis(300);
-
-/// Which output a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamId {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// Which network a container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Network {
-    /// The one of the machine, with its resolv.conf and hosts.
-    #[default]
-    Host,
-    /// Nothing but a loopback device.
-    None,
-}
-
-/// Numeric ids, as found in the image's /etc/passwd and /etc/group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Further groups.
-    pub additional_gids: Vec<u32>,
-}
-
-/// A file or folder of the machine that the container sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BindMount {
-    /// Absolute path on the machine.
-    pub source: PathBuf,
-    /// Absolute path in the container; links in it resolve inside the container's root.
-    pub target: PathBuf,
-    /// Whether writing fails.
-    pub readonly: bool,
-}
-
-/// An empty memory file system in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tmpfs {
-    /// Absolute path in the container.
-    pub target: PathBuf,
-    /// Limit in bytes; the kernel's default is half of the memory.
-    pub size: Option<u64>,
-    /// Permissions of its root, for example 0o1777.
-    pub mode: u32,
-}
-
-/// What to run. Begin with [`RunSpec::new`] and change what differs.
-#[derive(Debug, Clone)]
-pub struct RunSpec<'a> {
-    /// The root file system, mounted and writable.
-    pub root: &'a Path,
-    /// A folder of the caller's for config.json and the runtime's state; must exist and not be inside `root`. One
-    /// container at a time.
-    pub bundle_dir: &'a Path,
-    /// Program and arguments.
-    pub args: Vec<String>,
-    /// The whole environment, `NAME=value`.
-    pub env: Vec<String>,
-    /// Absolute working folder.
-    pub cwd: String,
-    /// Who runs it.
-    pub user: User,
-    /// Host name inside.
-    pub hostname: String,
-    /// Network.
-    pub network: Network,
-    /// Extra bind mounts, in order.
-    pub mounts: Vec<BindMount>,
-    /// Extra memory file systems, in order, before `mounts`.
-    pub tmpfs: Vec<Tmpfs>,
-    /// Capabilities, `CAP_...`; [`default_capabilities`] to begin with.
-    pub capabilities: Vec<String>,
-    /// Absolute path of the cgroup that holds the container's own, for example `/osbs/BUILD`; it is left to the caller
-    /// ([`remove_cgroups`]). Without it the container's own is at the top. Nothing is left of that one.
-    pub cgroup_path: Option<String>,
-}
-
-impl<'a> RunSpec<'a> {
-    /// User 0, folder `/`, host network, Docker's capabilities, no environment.
-    pub fn new(root: &'a Path, bundle_dir: &'a Path, args: Vec<String>) -> Self {
-        Self {
-            root,
-            bundle_dir,
-            args,
-            env: Vec::new(),
-            cwd: "/".to_owned(),
-            user: User::default(),
-            hostname: "localhost".to_owned(),
-            network: Network::Host,
-            mounts: Vec::new(),
-            tmpfs: Vec::new(),
-            capabilities: default_capabilities(),
-            cgroup_path: None,
-        }
-    }
-}
 
 /// How a container ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +25,14 @@ pub struct RunOutcome {
     pub exit_code: i32,
     /// The signal that `exit_code` speaks of, if it does.
     pub signal: Option<i32>,
+    /// The limit it met on its way, which may be why it failed.
+    pub limit: Option<LimitHit>,
 }
 
 impl RunOutcome {
     fn from_code(exit_code: i32) -> Self {
         let signal = (129..=128 + 64).contains(&exit_code).then(|| exit_code - 128);
-        Self { exit_code, signal }
+        Self { exit_code, signal, limit: None }
     }
 }
 
@@ -149,7 +41,7 @@ impl RunOutcome {
 ///
 /// # Errors
 /// [`RuntimeError::Cancelled`] within a second of `cancel`, with the container and all its processes gone;
-/// [`RuntimeError::Start`] when the program could not be started. A program that fails is not an error.
+/// [`RuntimeError::TimeLimit`] likewise when its time was over; [`RuntimeError::Start`] when the program could not be started. A program that fails is not an error.
 pub fn run(
     runtime: &Runtime,
     spec: &RunSpec<'_>,
@@ -163,16 +55,27 @@ pub fn run(
     files.clear()?;
     let (points, binds) = MountPoints::prepare(spec, network_files(spec)).map_err(RuntimeError::MountPoint)?;
     let name = container_name();
-    let cgroup = format!("{}/{name}", spec.cgroup_path.as_deref().unwrap_or_default().trim_end_matches('/'));
-    files.write_config(&config(spec, &binds, &cgroup))?;
-    let ended = start(runtime, spec, &files, &name).and_then(|child| Running::new(child)?.follow(on_line, cancel));
-    // The runtime removes these itself, unless it was killed.
-    let removed = remove_cgroups(&cgroup).map_err(RuntimeError::Process);
+    let parent = spec.cgroup_path.as_deref().unwrap_or_default().trim_end_matches('/');
+    let group = RunGroup::make(&format!("{parent}/{name}"), spec.limits).map_err(RuntimeError::Process)?;
+    let (place, binds) = match spec.id_map {
+        Some(map) => Place::prepare(map, spec, binds).map(|(place, binds)| (Some(place), binds))?,
+        None => (None, binds),
+    };
+    files.write_config(&config(spec, &binds, &group))?;
+    let ended = start(runtime, spec, &files, &name, place)
+        .and_then(|child| Running::new(child)?.follow(on_line, cancel, spec.limits.time));
+    let hit = group.hit();
+    // The runtime removes the container's own itself, unless it was killed.
+    let removed = group.remove().map_err(RuntimeError::Process);
     drop(points);
-    let (status, cancelled) = ended?;
-    let outcome = if cancelled { Err(RuntimeError::Cancelled) } else { judge(runtime, spec, &files, status) };
+    let ended = ended?;
+    let outcome = match (ended.stop, spec.limits.time) {
+        (Some(Stop::Time), Some(limit)) => Err(RuntimeError::TimeLimit { limit }),
+        (Some(_), _) => Err(RuntimeError::Cancelled),
+        (None, _) => judge(runtime, spec, &files, ended.status),
+    };
     files.clear()?;
-    removed.and(outcome)
+    removed.and(outcome).map(|outcome| RunOutcome { limit: hit, ..outcome })
 }
 
 /// Not twice at a time on one machine: a build is process 1 of its own pid namespace, as every other build is, so the
@@ -187,10 +90,10 @@ fn container_name() -> String {
 fn network_files(spec: &RunSpec<'_>) -> Vec<BindMount> {
     let files: &[&str] = if spec.network == Network::Host { &["/etc/resolv.conf", "/etc/hosts"] } else { &[] };
     let present = files.iter().map(Path::new).filter(|file| file.is_file());
-    present.map(|file| BindMount { source: file.into(), target: file.into(), readonly: true }).collect()
+    present.map(|file| BindMount { source: file.into(), target: file.into(), readonly: true, mapped: false }).collect()
 }
 
-/// Our files in the bundle folder.
+/// Our files in the bundle folder; gone when this is, for there may be secrets in them.
 struct BundleFiles {
     config: PathBuf,
     state: PathBuf,
@@ -232,13 +135,26 @@ impl BundleFiles {
     }
 }
 
-fn start(runtime: &Runtime, spec: &RunSpec<'_>, files: &BundleFiles, name: &str) -> Result<Child, RuntimeError> {
+impl Drop for BundleFiles {
+    fn drop(&mut self) {
+        // Told of by the call before, where all went well.
+        let _ = self.clear();
+    }
+}
+
+fn start(
+    runtime: &Runtime,
+    spec: &RunSpec<'_>,
+    files: &BundleFiles,
+    name: &str,
+    place: Option<Place>,
+) -> Result<Child, RuntimeError> {
     let mut command = Command::new(&runtime.program);
     command.arg("--root").arg(&files.state).arg("--log").arg(&files.log).args(["--log-format", "json"]);
     command.arg("run").arg("--bundle").arg(spec.bundle_dir).arg(name);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(spec.bundle_dir);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    spawn_isolated(command, Isolation::FULL).map_err(RuntimeError::Process)
+    spawn_isolated_with(command, Isolation::FULL, place).map_err(RuntimeError::Process)
 }
 
 fn judge(
@@ -265,156 +181,4 @@ fn is_about_the_program(reason: &str) -> bool {
     ["exec: \"", "executable file", "chdir to cwd", "container init: mkdir", "executable '"]
         .iter()
         .any(|part| reason.contains(part))
-}
-
-/// A started runtime and its output.
-struct Running {
-    child: Child,
-    handle: OwnedFd,
-    streams: [Option<Stream>; 2],
-}
-
-struct Stream {
-    pipe: Pipe,
-    lines: LineSplitter,
-}
-
-impl Running {
-    fn new(mut child: Child) -> Result<Self, RuntimeError> {
-        let streams = [
-            child.stdout.take().map(|pipe| Stream::new(Pipe::Stdout(pipe), StreamId::Stdout)),
-            child.stderr.take().map(|pipe| Stream::new(Pipe::Stderr(pipe), StreamId::Stderr)),
-        ];
-        let pid = Pid::from_child(&child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(handle) => Ok(Self { child, handle, streams }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(RuntimeError::Process(ProcessError::refused("watch process", child.id(), error)))
-            }
-        }
-    }
-
-    /// Until the runtime has ended and both streams are read to their end, which comes then at the latest: nobody of
-    /// its pid namespace outlives it. Also tells whether it was stopped for `cancel`.
-    fn follow(
-        mut self,
-        on_line: &mut dyn FnMut(StreamId, &[u8]),
-        cancel: &CancellationToken,
-    ) -> Result<(ExitStatus, bool), RuntimeError> {
-        let mut buffer = vec![0; 1 << 16];
-        let mut ended = false;
-        let mut stopping: Option<Instant> = None;
-        while !ended || self.streams.iter().any(Option::is_some) {
-            stopping = self.stop_if(cancel, stopping)?;
-            let ready = self.wait_for_news(ended)?;
-            for (index, ready) in [ready.0, ready.1].into_iter().enumerate() {
-                if ready {
-                    self.read(index, &mut buffer, on_line)?;
-                }
-            }
-            ended |= ready.2;
-        }
-        let status = self.child.wait().map_err(|error| self.wrap("wait for", error))?;
-        Ok((status, stopping.is_some()))
-    }
-
-    /// First a SIGTERM, which the runtime passes on; after [`GRACE`] the kernel kills the whole namespace.
-    fn stop_if(&self, cancel: &CancellationToken, since: Option<Instant>) -> Result<Option<Instant>, RuntimeError> {
-        let signal = match since {
-            None if !cancel.is_cancelled() => return Ok(None),
-            None => Signal::TERM,
-            Some(since) if since.elapsed() < GRACE => return Ok(Some(since)),
-            Some(_) => Signal::KILL,
-        };
-        match rustix::process::pidfd_send_signal(&self.handle, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(since.or_else(|| Some(Instant::now()))),
-            Err(error) => Err(self.wrap("stop", error.into())),
-        }
-    }
-
-    fn wait_for_news(&self, ended: bool) -> Result<(bool, bool, bool), RuntimeError> {
-        let pipes = self.streams.each_ref().map(|stream| stream.as_ref().map(|stream| stream.pipe.as_fd()));
-        let process = (!ended).then(|| self.handle.as_fd());
-        let mut sources = Vec::with_capacity(3);
-        for (index, fd) in [pipes[0], pipes[1], process].into_iter().enumerate() {
-            if let Some(fd) = fd {
-                sources.push((index, PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            }
-        }
-        let mut polls: Vec<PollFd<'_>> = sources.iter().map(|(_, poll)| poll.clone()).collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(POLL.subsec_nanos()) };
-        match rustix::event::poll(&mut polls, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => return Ok((false, false, false)),
-            other => other.map_err(|error| self.wrap("watch", error.into()))?,
-        };
-        let mut news = [false; 3];
-        for ((index, _), poll) in sources.iter().zip(&polls) {
-            news[*index] = !poll.revents().is_empty();
-        }
-        Ok((news[0], news[1], news[2]))
-    }
-
-    fn read(
-        &mut self,
-        index: usize,
-        buffer: &mut [u8],
-        on_line: &mut dyn FnMut(StreamId, &[u8]),
-    ) -> Result<(), RuntimeError> {
-        let Some(stream) = &mut self.streams[index] else { return Ok(()) };
-        match stream.pipe.read(buffer) {
-            Ok(0) => {
-                stream.lines.finish(on_line);
-                self.streams[index] = None;
-            }
-            Ok(length) => stream.lines.feed(&buffer[..length], on_line),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(self.wrap("read the output of", error)),
-        }
-        Ok(())
-    }
-
-    fn wrap(&self, operation: &'static str, error: io::Error) -> RuntimeError {
-        RuntimeError::Process(ProcessError::refused(operation, self.child.id(), error))
-    }
-}
-
-/// Whatever went wrong on our side, or a panic in `on_line`: no container runs on unwatched.
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-impl Stream {
-    fn new(pipe: Pipe, id: StreamId) -> Self {
-        // Room for a burst, so that the program seldom waits for us; more than the limit is refused, harmlessly.
-        let _ = rustix::pipe::fcntl_setpipe_size(pipe.as_fd(), 1 << 20);
-        Self { pipe, lines: LineSplitter::new(id) }
-    }
-}
-
-enum Pipe {
-    Stdout(std::process::ChildStdout),
-    Stderr(std::process::ChildStderr),
-}
-
-impl Pipe {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Stdout(pipe) => pipe.as_fd(),
-            Self::Stderr(pipe) => pipe.as_fd(),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(pipe) => pipe.read(buffer),
-            Self::Stderr(pipe) => pipe.read(buffer),
-        }
-    }
 }

@@ -11,23 +11,34 @@ mod cgroup;
 mod container;
 mod container_config;
 mod foreign;
+mod id_map;
 mod mount_points;
 mod mounts;
 mod output;
 mod overlay;
+mod place;
 mod probe_program;
 mod process;
 pub mod rooted;
+mod run_group;
+mod run_spec;
+mod running;
 mod runtime;
 mod runtime_memory;
+mod seccomp;
 mod supervise;
 
 pub use cgroup::remove_cgroups;
-pub use container::{BindMount, Network, RunOutcome, RunSpec, StreamId, Tmpfs, User, default_capabilities, run};
+pub use container::{RunOutcome, run};
 pub use foreign::{ForeignError, can_run, register_binfmt};
+pub use id_map::{IdMap, IdMapError};
 pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
 pub use overlay::{Overlay, OverlayOptions};
 pub use process::{ProcessError, ProcessId};
+pub use run_group::LimitHit;
+pub use run_spec::{
+    BindMount, ContainerLimits, Network, RunSpec, Security, StreamId, Tmpfs, User, default_capabilities,
+};
 pub use runtime::{Refusal, Runtime, RuntimeError, RuntimeKind, probe_runtime};
 pub use runtime_memory::known_runtime;
 pub use supervise::{Isolation, spawn_isolated};

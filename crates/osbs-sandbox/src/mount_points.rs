@@ -1,8 +1,8 @@
 //! The files and folders in an image's root that a container's mounts need, made before it runs and taken away after:
 //! an image does not get a `/proc` or an `/etc/resolv.conf` because something was run in it.
 
-use crate::container::{BindMount, RunSpec};
 use crate::rooted::{FileTime, Node, Owner, Root, RootedError};
+use crate::run_spec::{BindMount, RunSpec};
 use std::path::{Path, PathBuf};
 
 const KERNEL: [&str; 3] = ["/proc", "/dev", "/sys"];
@@ -121,7 +121,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn bind(source: &Path, target: &str) -> BindMount {
-        BindMount { source: source.to_owned(), target: target.into(), readonly: true }
+        BindMount { source: source.to_owned(), target: target.into(), readonly: true, mapped: false }
     }
 
     #[test]

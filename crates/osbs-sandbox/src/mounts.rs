@@ -119,6 +119,8 @@ pub(crate) struct Mount {
     pub point: PathBuf,
     /// `overlay`, `cgroup`, `cgroup2`.
     pub kind: String,
+    /// Of the file system: for `cgroup` the controllers are among them.
+    pub options: String,
 }
 
 /// All mounts this process sees, in the order they were made.
@@ -128,12 +130,15 @@ pub(crate) fn mount_table() -> Result<Vec<Mount>, MountError> {
     Ok(table.split(|byte| *byte == b'\n').filter_map(parse_mount).collect())
 }
 
-/// The fields of proc(5): five fixed ones, of which the fifth is the mount point, options, ` - `, the type.
+/// The fields of proc(5): five fixed ones, of which the fifth is the mount point, options, ` - `, the type, the source,
+/// the file system's options.
 fn parse_mount(line: &[u8]) -> Option<Mount> {
     let point = line.split(|byte| *byte == b' ').nth(4)?;
     let dash = line.windows(3).position(|bytes| bytes == b" - ")?;
-    let kind = line[dash + 3..].split(|byte| *byte == b' ').next()?;
-    Some(Mount { point: unescape(point).into(), kind: String::from_utf8_lossy(kind).into_owned() })
+    let mut rest =
+        line[dash + 3..].split(|byte| *byte == b' ').map(|field| String::from_utf8_lossy(field).into_owned());
+    let (kind, options) = (rest.next()?, rest.nth(1).unwrap_or_default());
+    Some(Mount { point: unescape(point).into(), kind, options })
 }
 
 /// `\040` is a space: the kernel escapes space, tab, newline and backslash as three octal digits.

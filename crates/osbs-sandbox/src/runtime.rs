@@ -2,10 +2,10 @@
 //!
 //! Must not hold a preference beyond the order runc, crun, youki, or remember the answer: the caller does.
 
-use crate::container::{RunSpec, run};
+use crate::container::run;
 use crate::mounts::MountError;
 use crate::probe_program::{native_machine, probe_dir, write_probe_program};
-use crate::{Network, ProcessError, rooted::RootedError};
+use crate::{Network, ProcessError, RunSpec, rooted::RootedError};
 use osbs_types::ErrorKind;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,12 @@ pub enum RuntimeError {
     /// Somebody asked to stop.
     #[error("the container was stopped because the build was cancelled")]
     Cancelled,
+    /// It took longer than it may.
+    #[error("it was stopped because it ran longer than the time limit of {limit:?}")]
+    TimeLimit {
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// None of the runtimes runs a container here.
     #[error("no OCI runtime works on this machine: {}; install one: apt-get install runc", list(tried))]
     NoneWorks {
@@ -133,7 +139,7 @@ impl RuntimeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Start { .. } | Self::UnknownName { .. } => ErrorKind::User,
+            Self::Start { .. } | Self::UnknownName { .. } | Self::TimeLimit { .. } => ErrorKind::User,
             Self::NoneWorks { .. } | Self::Setup { .. } | Self::Killed { .. } | Self::Io { .. } => ErrorKind::Resource,
             Self::MountPoint(error) => error.kind(),
             Self::Mount(error) => error.kind(),

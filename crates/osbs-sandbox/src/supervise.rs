@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::ProcessError;
+use crate::place::Place;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -37,7 +38,16 @@ impl Isolation {
 ///
 /// # Errors
 /// The program cannot be started, or a namespace is refused (root is needed for those).
-pub fn spawn_isolated(mut command: Command, isolation: Isolation) -> Result<Child, ProcessError> {
+pub fn spawn_isolated(command: Command, isolation: Isolation) -> Result<Child, ProcessError> {
+    spawn_isolated_with(command, isolation, None)
+}
+
+/// As [`spawn_isolated`], with mounts that the child makes for itself before the program starts.
+pub(crate) fn spawn_isolated_with(
+    mut command: Command,
+    isolation: Isolation,
+    place: Option<Place>,
+) -> Result<Child, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let refused = |error: io::Error| ProcessError::refused("start", &program, error);
     // The child sees the reading end report a hang-up if we are gone before its death signal is armed.
@@ -45,7 +55,12 @@ pub fn spawn_isolated(mut command: Command, isolation: Isolation) -> Result<Chil
     let setup = ChildSetup { isolation, reader: reader.as_raw_fd(), writer: writer.as_raw_fd() };
     // SAFETY: `ChildSetup::apply` only makes system calls on arguments that exist already; it does not allocate and
     // takes no lock, as must be between fork and exec of a process with threads.
-    unsafe { command.pre_exec(move || setup.apply()) };
+    unsafe {
+        command.pre_exec(move || {
+            setup.apply()?;
+            place.as_ref().map_or(Ok(()), Place::enter)
+        })
+    };
     let child = if isolation.pid_namespace { spawn_in_pid_namespace(&mut command) } else { command.spawn() };
     drop((reader, writer));
     child.map_err(refused)

@@ -75,7 +75,7 @@ fn streams_and_exit_codes() {
         ("kill -15 $$; exit 3", 3, None),
     ] {
         let (outcome, _) = machine.run(&machine.spec(script));
-        assert_eq!(outcome.unwrap(), RunOutcome { exit_code, signal }, "{script}");
+        assert_eq!(outcome.unwrap(), RunOutcome { exit_code, signal, limit: None }, "{script}");
     }
     let (_, lines) = machine.run(&machine.spec("echo out; echo err >&2; echo -n last"));
     let of = |wanted| lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, l)| l.clone()).collect::<Vec<_>>();
@@ -146,9 +146,9 @@ fn bind_mounts_and_tmpfs() {
                   touch /scratch/y; ls /scratch";
     let mut spec = machine.spec(script);
     spec.mounts = vec![
-        BindMount { source: shared.clone(), target: "/mnt/ro".into(), readonly: true },
-        BindMount { source: shared.clone(), target: "/mnt/rw".into(), readonly: false },
-        BindMount { source: shared.join("given"), target: "/way-out/run/secret".into(), readonly: true },
+        BindMount { source: shared.clone(), target: "/mnt/ro".into(), readonly: true, mapped: false },
+        BindMount { source: shared.clone(), target: "/mnt/rw".into(), readonly: false, mapped: false },
+        BindMount { source: shared.join("given"), target: "/way-out/run/secret".into(), readonly: true, mapped: false },
     ];
     spec.tmpfs = vec![Tmpfs { target: "/scratch".into(), size: Some(1 << 20), mode: 0o1777 }];
     assert_eq!(machine.output(&spec), ["hello", "hello", "ro", "y"]);
@@ -241,7 +241,7 @@ fn programs_that_cannot_start() {
         assert_eq!(error.kind(), ErrorKind::User);
     }
     let mut spec = machine.spec("true");
-    spec.mounts = vec![BindMount { source: "/no/such".into(), target: "/x".into(), readonly: true }];
+    spec.mounts = vec![BindMount { source: "/no/such".into(), target: "/x".into(), readonly: true, mapped: false }];
     let error = machine.run(&spec).0.unwrap_err();
     assert!(matches!(&error, RuntimeError::Setup { .. }), "{error:?}");
     assert!(!machine.root.join("x").exists());
