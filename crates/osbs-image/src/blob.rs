@@ -79,7 +79,8 @@ impl Store {
     /// Larger than `limit` bytes, missing, damaged or unreadable.
     pub fn read_small(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
         if descriptor.size > limit {
-            return Err(StoreError::TooLarge { digest: descriptor.digest.clone(), size: descriptor.size, limit });
+            let what = descriptor.digest.to_string();
+            return Err(StoreError::Limit { what, limit, unit: "bytes", option: "document" });
         }
         let mut reader = self.open_blob(descriptor)?;
         let mut bytes = Vec::with_capacity(descriptor.size as usize);

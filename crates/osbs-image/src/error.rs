@@ -56,15 +56,17 @@ pub enum StoreError {
         /// Its digest.
         digest: Digest,
     },
-    /// A document is larger than allowed.
-    #[error("{digest} has {size} bytes, more than the {limit} allowed for such a document")]
-    TooLarge {
-        /// Its digest.
-        digest: Digest,
-        /// Its size.
-        size: u64,
+    /// A limit was passed.
+    #[error("{what} is refused: more than {limit} {unit} (limit {option:?})")]
+    Limit {
+        /// The document.
+        what: String,
         /// The limit.
         limit: u64,
+        /// Of what.
+        unit: &'static str,
+        /// Field of [`crate::Limits`].
+        option: &'static str,
     },
     /// A manifest, index, config or record cannot be understood.
     #[error("{what} {name} is not valid")]
@@ -111,9 +113,8 @@ impl StoreError {
             Self::Io { .. } | Self::Version { .. } | Self::Ownership { .. } | Self::InUse { .. } => ErrorKind::Resource,
             Self::WrongContent { .. } => ErrorKind::Remote,
             Self::Missing { .. } => ErrorKind::Internal,
-            Self::TooLarge { .. } | Self::Document { .. } | Self::Inconsistent { .. } | Self::NoRef { .. } => {
-                ErrorKind::User
-            }
+            Self::Limit { .. } => ErrorKind::Policy,
+            Self::Document { .. } | Self::Inconsistent { .. } | Self::NoRef { .. } => ErrorKind::User,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }

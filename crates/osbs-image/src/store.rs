@@ -3,6 +3,7 @@
 //! This file opens it, hands out paths and leases. Blobs, references, garbage collection and unpacking have their own.
 
 use crate::error::StoreError;
+use crate::limits::Limits;
 use crate::ownership::Ownership;
 use crate::store_layout::VERSION;
 use osbs_types::{Digest, OverlayXattrs};
@@ -19,6 +20,8 @@ pub struct StoreOptions {
     /// Write blobs through to the disk before they get their name. Costs most of the time of a large build; without it a
     /// power cut can damage what was written in the seconds before, which is found and mended when it is next read.
     pub fsync: bool,
+    /// What images may ask for.
+    pub limits: Limits,
 }
 
 /// The store. Cheap to clone, safe to share between threads; any number of processes may use one folder.

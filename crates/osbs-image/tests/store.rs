@@ -20,7 +20,7 @@ fn blobs_are_verified_both_ways() {
     let digest = store.put_small(b"hello").expect("put");
     let good = Descriptor::new("x/y", digest.clone(), 5);
     assert_eq!(store.read_small(&good, 100).expect("read"), b"hello");
-    assert!(matches!(store.read_small(&good, 4), Err(StoreError::TooLarge { .. })));
+    assert!(matches!(store.read_small(&good, 4), Err(StoreError::Limit { .. })));
     for size in [4, 6] {
         let digest = store.put_small(b"hello").expect("put");
         assert!(store.read_small(&Descriptor::new("x/y", digest, size), 100).is_err(), "size {size}");

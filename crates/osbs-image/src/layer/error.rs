@@ -62,7 +62,7 @@ pub enum LayerError {
         actual: Digest,
     },
     /// A limit was passed.
-    #[error("{what} is refused: more than {limit} {unit}")]
+    #[error("{what} is refused: more than {limit} {unit} (limit {option:?})")]
     Limit {
         /// Layer digest or archive name.
         what: String,
@@ -70,6 +70,8 @@ pub enum LayerError {
         limit: u64,
         /// Of what.
         unit: &'static str,
+        /// Field of [`crate::Limits`].
+        option: &'static str,
     },
     /// The tree changed while it was read.
     #[error("{} changed while it was being read", path.display())]

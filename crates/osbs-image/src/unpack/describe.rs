@@ -2,7 +2,7 @@
 
 use crate::layer::{LayerError, is_layer_xattr};
 use crate::rooted;
-use crate::tar_reader::TarEntry;
+use crate::tar::{EntryKind, TarEntry};
 use crate::unpack::tree::Tree;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
@@ -33,7 +33,7 @@ impl Tree {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| self.file("set owner of", path)(e.into()))?;
-        if !entry.kind.is_symlink() {
+        if entry.kind != EntryKind::Symlink {
             // fchmodat follows links, but what stands here was just made and is none.
             rustix::fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
                 .map_err(|e| self.file("set mode of", path)(e.into()))?;

@@ -1,7 +1,8 @@
 //! ADD of an archive: a tar unpacked into a root, as `tar -x` in a chroot would.
 
 use crate::layer::LayerError;
-use crate::tar_reader::TarReader;
+use crate::limits::Limits;
+use crate::tar::TarReader;
 use crate::unpack::tree::{Overrides, Reading, Tree};
 use rustix::fd::BorrowedFd;
 use std::io::Read;
@@ -44,8 +45,8 @@ pub fn extract_tar(
 ) -> Result<Extracted, LayerError> {
     let overrides = Overrides { owner: options.owner, mode: options.mode };
     let mut tree = Tree::new(root, Reading::Plain, overrides, &options.name).map_err(LayerError::file("open", "/"))?;
-    let mut tar = TarReader::new(reader, options.name.clone());
-    let limit = |limit, unit| LayerError::Limit { what: options.name.clone(), limit, unit };
+    let mut tar = TarReader::new(reader, options.name.clone(), &Limits::default());
+    let limit = |limit, unit| LayerError::Limit { what: options.name.clone(), limit, unit, option: unit };
     while let Some(entry) = tar.next()? {
         if cancel.is_cancelled() {
             return Err(LayerError::Cancelled);

@@ -13,7 +13,7 @@ use crate::note::LayerNote;
 use crate::rooted::{self, remove_tree};
 use crate::store::Store;
 use crate::stored_image::StoredImage;
-use crate::tar_reader::TarReader;
+use crate::tar::TarReader;
 use crate::unpack::lower;
 use crate::unpack::tree::{Overrides, Reading, Tree};
 use osbs_types::Digest;
@@ -136,7 +136,7 @@ impl Store {
         let blob = self.open_blob(layer)?;
         let (reader, facts) = thread::scope(|scope| {
             let (reader, inflater) = spawn_inflater(scope, blob, progress);
-            let mut tar = TarReader::new(reader, what.clone());
+            let mut tar = TarReader::new(reader, what.clone(), &self.options().limits);
             let written = write_entries(&mut tar, &mut tree, cancel);
             let reader = written.and_then(|()| tar.finish());
             // With the receiver gone the other thread ends too.
@@ -211,7 +211,7 @@ fn write_entries(
         if cancel.is_cancelled() {
             return Err(LayerError::Cancelled);
         }
-        let limit = |limit, unit| LayerError::Limit { what: tar.what().to_owned(), limit, unit };
+        let limit = |limit, unit| LayerError::Limit { what: tar.what().to_owned(), limit, unit, option: unit };
         if tree.entries >= MAX_ENTRIES {
             return Err(limit(MAX_ENTRIES, "entries"));
         }

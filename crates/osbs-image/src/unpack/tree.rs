@@ -6,7 +6,7 @@
 
 use crate::layer::{LayerError, is_whiteout};
 use crate::rooted::{self, make_dir, remove_tree, stat};
-use crate::tar_reader::{TarEntry, TarReader};
+use crate::tar::{EntryKind, TarEntry, TarReader};
 use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
@@ -140,7 +140,7 @@ impl Tree {
     }
 
     fn apply_root(&mut self, entry: &TarEntry) -> Result<(), LayerError> {
-        if !entry.kind.is_dir() {
+        if entry.kind != EntryKind::Folder {
             return Err(self.refuse(&entry.path, "only a folder can be the root"));
         }
         if self.reading == Reading::Plain {
@@ -284,37 +284,28 @@ impl Tree {
         if name.len() > 255 {
             return Err(self.refuse(path, "its name is longer than 255 bytes"));
         }
-        if entry.kind.is_dir() {
-            return self.make_dir_entry(entry, path, folder, name);
+        match entry.kind {
+            EntryKind::Folder => return self.make_dir_entry(entry, path, folder, name),
+            EntryKind::HardLink => return self.make_hard_link(entry, path, folder, name),
+            _ => self.clear_place(folder, name, path)?,
         }
-        if entry.kind.is_hard_link() {
-            return self.make_hard_link(entry, path, folder, name);
-        }
-        self.clear_place(folder, name, path)?;
         let failed = |e: Errno| self.file("make", path)(e.into());
-        if entry.kind.is_symlink() {
-            rustix::fs::symlinkat(entry.link.as_slice(), folder, name).map_err(failed)?;
-            return self.describe_name(folder, name, entry, path);
-        }
         let special = match entry.kind {
-            kind if kind.is_fifo() => Some(FileType::Fifo),
-            kind if kind.is_character_special() => Some(FileType::CharacterDevice),
-            kind if kind.is_block_special() => Some(FileType::BlockDevice),
-            _ => None,
-        };
-        if let Some(special) = special {
-            let device = rustix::fs::makedev(entry.device.0, entry.device.1);
-            if special == FileType::CharacterDevice && device == 0 {
-                return Err(self.refuse(path, "a device 0:0 would be a whiteout"));
+            EntryKind::File => return self.make_file(tar, entry, path, folder, name),
+            EntryKind::Symlink => {
+                rustix::fs::symlinkat(entry.link.as_slice(), folder, name).map_err(failed)?;
+                return self.describe_name(folder, name, entry, path);
             }
-            rustix::fs::mknodat(folder, name, special, Mode::empty(), device).map_err(failed)?;
-            return self.describe_name(folder, name, entry, path);
+            EntryKind::Fifo => FileType::Fifo,
+            EntryKind::Block => FileType::BlockDevice,
+            _ => FileType::CharacterDevice,
+        };
+        let device = rustix::fs::makedev(entry.device.0, entry.device.1);
+        if special == FileType::CharacterDevice && device == 0 {
+            return Err(self.refuse(path, "a device 0:0 would be a whiteout"));
         }
-        if entry.kind.is_file() || entry.kind.is_contiguous() || entry.kind.is_gnu_sparse() {
-            return self.make_file(tar, entry, path, folder, name);
-        }
-        let kind = char::from(entry.kind.to_byte());
-        Err(self.refuse(path, &format!("its type {kind:?} is not known")))
+        rustix::fs::mknodat(folder, name, special, Mode::empty(), device).map_err(failed)?;
+        self.describe_name(folder, name, entry, path)
     }
 
     fn make_dir_entry(

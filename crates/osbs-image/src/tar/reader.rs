@@ -1,17 +1,33 @@
 //! Entries of a tar, with everything the library leaves to its caller: times below a second, and owned values.
 
 use crate::layer::LayerError;
+use crate::limits::Limits;
+use crate::tar::strict::{check_chain, check_global, check_pax};
 use std::io::{self, Read};
-use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
+use tar_core::parse::{ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
 const CHUNK: usize = 64 << 10;
+/// Headers of one entry together: 1 MiB of names and PAX records, a sparse map of 10,000 pieces.
+const MAX_HEADERS: usize = 2 << 20;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    File,
+    HardLink,
+    Symlink,
+    Char,
+    Block,
+    Folder,
+    Fifo,
+}
 
 /// One entry.
 #[derive(Debug)]
 pub(crate) struct TarEntry {
     pub path: Vec<u8>,
-    pub kind: EntryType,
+    pub kind: EntryKind,
     pub link: Vec<u8>,
     pub mode: u32,
     pub uid: u32,
@@ -31,6 +47,7 @@ pub(crate) struct TarReader<R> {
     reader: R,
     what: String,
     parser: Parser,
+    limits: Limits,
     buffer: Vec<u8>,
     from: usize,
     content: u64,
@@ -40,11 +57,21 @@ pub(crate) struct TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     /// `what` names the archive in errors.
-    pub(crate) fn new(reader: R, what: String) -> Self {
-        let mut parser = Parser::new(Limits::default());
+    pub(crate) fn new(reader: R, what: String, limits: &Limits) -> Self {
+        let mut parser = Parser::new(tar_core::parse::Limits::default());
         // The library refuses times before 1970, so PAX values are read here.
         parser.set_ignore_pax_errors(true);
-        Self { reader, what, parser, buffer: Vec::new(), from: 0, content: 0, padding: 0, ended: false }
+        Self {
+            reader,
+            what,
+            parser,
+            limits: *limits,
+            buffer: Vec::new(),
+            from: 0,
+            content: 0,
+            padding: 0,
+            ended: false,
+        }
     }
 
     /// The next entry; `None` at the end of the archive.
@@ -56,8 +83,8 @@ impl<R: Read> TarReader<R> {
         let mut want = 512;
         loop {
             let available = self.want(want)?;
-            if available == 0 {
-                // The end marker is missing: GNU tar accepts that too.
+            if available == 0 || (available == 512 && self.buffer[self.from..].iter().all(|byte| *byte == 0)) {
+                // The end marker is missing or cut: GNU tar and Go accept that too.
                 self.ended = true;
                 return Ok(None);
             }
@@ -68,19 +95,27 @@ impl<R: Read> TarReader<R> {
             let input = &self.buffer[self.from..];
             let tar = |source| LayerError::Tar { what: self.what.clone(), source };
             match self.parser.parse(input).map_err(tar)? {
-                ParseEvent::NeedData { min_bytes } => want = min_bytes.max(want + 1),
-                ParseEvent::GlobalExtensions { consumed, .. } => {
-                    // Defaults for later entries: nobody writes more than a comment there, and Go ignores them too.
+                // Every attempt begins from the first block: growing by little would take quadratic time.
+                ParseEvent::NeedData { min_bytes } if available < min_bytes => want = min_bytes,
+                ParseEvent::NeedData { .. } if available < MAX_HEADERS => want = available + available / 2,
+                ParseEvent::NeedData { .. } => {
+                    let reason = format!("its headers do not end within {MAX_HEADERS} bytes");
+                    return Err(refuse(&self.what, input[..100].split(|b| *b == 0).next().unwrap_or_default(), reason));
+                }
+                ParseEvent::GlobalExtensions { consumed, pax_data } => {
+                    check_chain(input)
+                        .and_then(|_| check_global(pax_data))
+                        .map_err(|reason| refuse(&self.what, b"", reason))?;
                     self.from += consumed;
                     want = 512;
                 }
                 ParseEvent::Entry { consumed, entry } => {
-                    let owned = own(&entry).map_err(|reason| refuse(&self.what, &entry.path, reason))?;
+                    let owned = own(input, &entry, &self.limits).map_err(|e| e.of(&self.what, &entry.path))?;
                     return Ok(Some(self.begin(consumed, owned)));
                 }
                 ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
-                    let mut owned = own(&entry).map_err(|reason| refuse(&self.what, &entry.path, reason))?;
-                    check_sparse(&sparse_map, owned.size, real_size)
+                    let mut owned = own(input, &entry, &self.limits).map_err(|e| e.of(&self.what, &entry.path))?;
+                    check_sparse(&sparse_map, &owned, real_size)
                         .map_err(|reason| refuse(&self.what, &owned.path, reason))?;
                     owned.sparse = Some((sparse_map, real_size));
                     return Ok(Some(self.begin(consumed, owned)));
@@ -188,19 +223,50 @@ fn refuse(what: &str, path: &[u8], reason: String) -> LayerError {
     LayerError::Entry { what: what.to_owned(), entry, reason }
 }
 
-fn own(entry: &ParsedEntry<'_>) -> Result<TarEntry, String> {
-    let mut mtime = (i64::try_from(entry.mtime).unwrap_or(i64::MAX), 0);
-    if let Some(pax) = entry.pax {
-        for record in PaxExtensions::new(pax) {
-            let record = record.map_err(|e| format!("its PAX record cannot be read: {e}"))?;
-            let value = record.value_bytes();
-            match record.key_bytes() {
-                b"mtime" => mtime = parse_time(value).ok_or("its PAX time cannot be read")?,
-                b"size" | b"uid" | b"gid" if !is_number(value) => {
-                    return Err("its PAX number cannot be read".to_owned());
-                }
-                _ => {}
+/// Why an entry is not taken.
+enum Refusal {
+    Wrong(String),
+    Limit { limit: u64, unit: &'static str, option: &'static str },
+}
+
+impl Refusal {
+    fn of(self, what: &str, path: &[u8]) -> LayerError {
+        match self {
+            Self::Wrong(reason) => refuse(what, path, reason),
+            Self::Limit { limit, unit, option } => {
+                // The path may be the thing that is too long.
+                let entry = String::from_utf8_lossy(&path[..path.len().min(100)]).into_owned();
+                LayerError::Limit { what: format!("{what}, entry {entry:?}"), limit, unit, option }
             }
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        Self::Wrong(reason.to_owned())
+    }
+}
+
+fn own(input: &[u8], entry: &ParsedEntry<'_>, limits: &Limits) -> Result<TarEntry, Refusal> {
+    let chain = check_chain(input)?;
+    // The library knows no times before 1970: to it they are very late ones.
+    let negative = input.get(chain.last + 136) == Some(&0xff);
+    let mut mtime = if negative {
+        (entry.mtime as i64, 0)
+    } else {
+        (i64::try_from(entry.mtime).map_err(|_| "its time is out of range")?, 0)
+    };
+    if let Some(pax) = entry.pax {
+        check_pax(pax, &chain)?;
+        for record in PaxExtensions::new(pax).flatten().filter(|record| record.key_bytes() == b"mtime") {
+            mtime = parse_time(record.value_bytes()).ok_or("its PAX time cannot be read")?;
         }
     }
     let id = |value: u64| match u32::try_from(value) {
@@ -208,36 +274,63 @@ fn own(entry: &ParsedEntry<'_>) -> Result<TarEntry, String> {
         _ => Err(format!("owner {value} is out of range")),
     };
     if entry.path.contains(&0) || entry.link_target.as_ref().is_some_and(|l| l.contains(&0)) {
-        return Err("its name holds a zero byte".to_owned());
+        return Err("its name holds a zero byte".into());
     }
-    // Links and the like have no content, whatever their size field says; POSIX has readers ignore it.
-    let has_content = entry.is_file() || entry.entry_type == EntryType::GnuSparse || !known(entry.entry_type);
+    check_limits(entry, limits)?;
+    let kind = kind_of(entry)?;
+    // A hard link has no content, whatever its size field says; of the others readers disagree.
+    if !matches!(kind, EntryKind::File | EntryKind::HardLink) && entry.size != 0 {
+        return Err("it has a size, but is no file".into());
+    }
     Ok(TarEntry {
         path: entry.path.to_vec(),
-        kind: entry.entry_type,
+        kind,
         link: entry.link_target.as_ref().map(|l| l.to_vec()).unwrap_or_default(),
         mode: entry.mode & 0o7777,
         uid: id(entry.uid)?,
         gid: id(entry.gid)?,
         mtime,
-        size: if has_content { entry.size } else { 0 },
+        size: if kind == EntryKind::File { entry.size } else { 0 },
         device: (entry.dev_major.unwrap_or(0), entry.dev_minor.unwrap_or(0)),
         xattrs: entry.xattrs.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
         sparse: None,
     })
 }
 
-fn known(kind: EntryType) -> bool {
-    kind.is_dir()
-        || kind.is_symlink()
-        || kind.is_hard_link()
-        || kind.is_character_special()
-        || kind.is_block_special()
-        || kind.is_fifo()
+fn check_limits(entry: &ParsedEntry<'_>, limits: &Limits) -> Result<(), Refusal> {
+    let within = |value: usize, limit: u64, unit, option| {
+        if value as u64 > limit { Err(Refusal::Limit { limit, unit, option }) } else { Ok(()) }
+    };
+    within(entry.path.len(), limits.path, "bytes of a path", "path")?;
+    within(entry.link_target.as_ref().map_or(0, |link| link.len()), limits.path, "bytes of a link's target", "path")?;
+    let depth = entry.path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).count();
+    within(depth, limits.depth.saturating_add(1), "folders above an entry", "depth")?;
+    let xattrs = entry.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum();
+    within(xattrs, limits.xattrs, "bytes of extended attributes of an entry", "xattrs")?;
+    // The kernel's own limits (XATTR_NAME_MAX, XATTR_SIZE_MAX).
+    match entry.xattrs.iter().find(|(key, value)| key.len() > 255 || value.len() > 65536) {
+        Some((key, _)) => Err(format!("no file system keeps its attribute {}", key.escape_ascii()).into()),
+        None => Ok(()),
+    }
 }
 
-fn is_number(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok_and(|text| text.parse::<u64>().is_ok())
+fn kind_of(entry: &ParsedEntry<'_>) -> Result<EntryKind, String> {
+    let folder_name = entry.path.ends_with(b"/");
+    match entry.entry_type {
+        // The tar of 1979 knew a folder by the slash.
+        EntryType::Regular if folder_name && entry.header.as_bytes()[156] == 0 => Ok(EntryKind::Folder),
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse if folder_name => {
+            Err("it is a file with the name of a folder".to_owned())
+        }
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => Ok(EntryKind::File),
+        EntryType::Link => Ok(EntryKind::HardLink),
+        EntryType::Symlink => Ok(EntryKind::Symlink),
+        EntryType::Char => Ok(EntryKind::Char),
+        EntryType::Block => Ok(EntryKind::Block),
+        EntryType::Directory => Ok(EntryKind::Folder),
+        EntryType::Fifo => Ok(EntryKind::Fifo),
+        other => Err(format!("its type {:?} is not known", char::from(other.to_byte()))),
+    }
 }
 
 /// `[-]SECONDS[.FRACTION]`
@@ -258,7 +351,14 @@ fn parse_time(value: &[u8]) -> Option<(i64, u32)> {
 }
 
 /// The pieces must be in order, inside the file, and together as long as what is in the archive.
-fn check_sparse(map: &[SparseEntry], size: u64, real_size: u64) -> Result<(), String> {
+fn check_sparse(map: &[SparseEntry], entry: &TarEntry, real_size: u64) -> Result<(), String> {
+    let size = entry.size;
+    if entry.kind != EntryKind::File {
+        return Err("it has holes, but is no file".to_owned());
+    }
+    if i64::try_from(real_size).is_err() {
+        return Err(format!("no file has {real_size} bytes"));
+    }
     let mut end = 0;
     let mut sum: u64 = 0;
     for piece in map {
@@ -266,7 +366,7 @@ fn check_sparse(map: &[SparseEntry], size: u64, real_size: u64) -> Result<(), St
             return Err("its sparse map is not in order".to_owned());
         }
         end = piece.offset.checked_add(piece.length).ok_or("its sparse map overflows")?;
-        sum += piece.length;
+        sum = sum.checked_add(piece.length).ok_or("its sparse map overflows")?;
     }
     if end > real_size || sum != size {
         return Err(format!("its sparse map tells of {sum} bytes up to {end}, but there are {size} of {real_size}"));
@@ -297,10 +397,32 @@ mod tests {
     #[test]
     fn sparse_maps() {
         let piece = |offset, length| SparseEntry { offset, length };
-        assert!(check_sparse(&[piece(0, 5), piece(10, 5)], 10, 20).is_ok());
-        assert!(check_sparse(&[piece(10, 5), piece(0, 5)], 10, 20).is_err());
-        assert!(check_sparse(&[piece(u64::MAX, 5)], 5, 20).is_err());
-        assert!(check_sparse(&[piece(0, 30)], 30, 20).is_err());
-        assert!(check_sparse(&[piece(0, 3)], 5, 20).is_err());
+        let check = |map: &[SparseEntry], size| {
+            let entry = TarEntry {
+                path: b"f".to_vec(),
+                kind: EntryKind::File,
+                link: Vec::new(),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                mtime: (0, 0),
+                size,
+                device: (0, 0),
+                xattrs: Vec::new(),
+                sparse: None,
+            };
+            check_sparse(map, &entry, 20)
+        };
+        assert!(check(&[piece(0, 5), piece(10, 5)], 10).is_ok());
+        let wrong: [(&[SparseEntry], u64); 5] = [
+            (&[piece(10, 5), piece(0, 5)], 10),
+            (&[piece(u64::MAX, 5)], 5),
+            (&[piece(0, 30)], 30),
+            (&[piece(0, 3)], 5),
+            (&[piece(0, 8), piece(4, 8)], 16),
+        ];
+        for (map, size) in wrong {
+            assert!(check(map, size).is_err(), "{map:?}");
+        }
     }
 }
