@@ -3,9 +3,12 @@
 //! A build service fetches what strangers name. Without a rule, `http://169.254.169.254/` or a name that resolves to
 //! the cluster's inside would be fetched on their behalf.
 
+use crate::networks::AddressLists;
+use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::{fmt, io};
 
 /// The addresses allowed, from lax to strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +17,7 @@ pub enum AddressRule {
     Any,
     /// No link-local addresses, where clouds keep their metadata services: for redirects of configured hosts.
     NoLinkLocal,
-    /// Only public addresses: for URLs out of a repository or a request.
+    /// Only public addresses, and what [`AddressLists`] say: for URLs out of a repository or a request.
     PublicOnly,
 }
 
@@ -39,8 +42,110 @@ impl AddressRule {
     }
 }
 
+/// Finds the addresses of a host name. The system's is used unless [`crate::TransportConfig`] has another.
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// All of them.
+    fn lookup(&self, host: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Debug)]
+struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn lookup(&self, host: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// A rule with all that it needs to judge a host.
+#[derive(Debug, Clone)]
+pub(crate) struct AddressGuard {
+    pub rule: AddressRule,
+    lists: Arc<AddressLists>,
+    resolver: Arc<dyn Resolver>,
+}
+
+impl AddressGuard {
+    pub(crate) fn new(rule: AddressRule, lists: &Arc<AddressLists>, resolver: Option<&Arc<dyn Resolver>>) -> Self {
+        let resolver = resolver.map_or_else(|| Arc::new(SystemResolver) as Arc<dyn Resolver>, Arc::clone);
+        Self { rule, lists: Arc::clone(lists), resolver }
+    }
+
+    fn allows(&self, host: &str, address: IpAddr) -> bool {
+        let said = if self.rule == AddressRule::PublicOnly { self.lists.verdict(host, address) } else { None };
+        said.unwrap_or_else(|| self.rule.allows(address))
+    }
+
+    /// The addresses of a name, all of them allowed: one denied address denies the name, for a name with a public and an
+    /// inner address is how a rule is slipped past.
+    pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let found = self.resolver.lookup(host).await.map_err(LookupError::Failed)?;
+        match found.iter().find(|address| !self.allows(host, **address)) {
+            Some(denied) => Err(LookupError::Denied(self.denied(host, *denied))),
+            None => Ok(found),
+        }
+    }
+
+    fn denied(&self, host: &str, address: IpAddr) -> Denied {
+        Denied { host: host.to_owned(), address, rule: self.rule }
+    }
+
+    /// Judges a host that no resolver of ours will see: a literal address, or any host behind a proxy. A name that does
+    /// not resolve here passes: the proxy may know it, and a direct connection fails anyway.
+    pub(crate) async fn check_host(&self, url: &url::Url, behind_proxy: bool) -> Result<(), Denied> {
+        match url.host() {
+            Some(url::Host::Domain(name)) if behind_proxy && self.rule != AddressRule::Any => {
+                match self.lookup(name).await {
+                    Err(LookupError::Denied(denied)) => Err(denied),
+                    _ => Ok(()),
+                }
+            }
+            _ => self.check_literal(url),
+        }
+    }
+
+    fn check_literal(&self, url: &url::Url) -> Result<(), Denied> {
+        let Some(address) = literal(url) else { return Ok(()) };
+        let host = address.to_string();
+        if self.allows(&host, address) { Ok(()) } else { Err(self.denied(&host, address)) }
+    }
+
+    /// Where a connection to this URL may go.
+    pub(crate) async fn addresses(&self, url: &url::Url) -> Result<Vec<IpAddr>, LookupError> {
+        self.check_literal(url).map_err(LookupError::Denied)?;
+        match literal(url) {
+            Some(address) => Ok(vec![address]),
+            None => self.lookup(url.host_str().unwrap_or_default()).await,
+        }
+    }
+}
+
+fn literal(url: &url::Url) -> Option<IpAddr> {
+    match url.host()? {
+        url::Host::Ipv4(address) => Some(address.into()),
+        url::Host::Ipv6(address) => Some(address.into()),
+        url::Host::Domain(_) => None,
+    }
+}
+
+impl Resolve for AddressGuard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move {
+            let found = guard.lookup(name.as_str()).await.map_err(LookupError::boxed)?;
+            let found: Vec<SocketAddr> = found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
 /// IPv4 addresses in IPv6 clothes (mapped, compatible, NAT64, 6to4) are judged as what they reach.
-fn canonical(address: IpAddr) -> IpAddr {
+pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if let Some(v4) = v6.to_ipv4_mapped() {
         return v4.into();
@@ -58,7 +163,7 @@ fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         // fd00:ec2::254 is the one metadata address outside fe80::/10.
@@ -99,45 +204,22 @@ pub(crate) struct Denied {
     pub rule: AddressRule,
 }
 
-/// The system's resolver, with the rule applied to what it finds. One denied address denies the name: a name with a
-/// public and an inner address is how a rule is slipped past.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RuledResolver(pub AddressRule);
-
-impl Resolve for RuledResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let rule = self.0;
-        Box::pin(async move {
-            let found = lookup(name.as_str(), 0, rule).await?;
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
+/// A name did not lead to an address that may be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookupError {
+    #[error(transparent)]
+    Denied(Denied),
+    #[error(transparent)]
+    Failed(io::Error),
 }
 
-type LookupError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn lookup(host: &str, port: u16, rule: AddressRule) -> Result<Vec<SocketAddr>, LookupError> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    match found.iter().find(|address| !rule.allows(address.ip())) {
-        Some(denied) => Err(Denied { host: host.to_owned(), address: denied.ip(), rule }.into()),
-        None => Ok(found),
-    }
-}
-
-/// Judges a host that no resolver of ours will see: a literal address, or any host behind a proxy. A name that does not
-/// resolve here passes: the proxy may know it, and a direct connection fails anyway.
-pub(crate) async fn check_host(url: &url::Url, rule: AddressRule, behind_proxy: bool) -> Result<(), Denied> {
-    let denied = |host: &str, address| Err(Denied { host: host.to_owned(), address, rule });
-    match url.host() {
-        Some(url::Host::Ipv4(address)) if !rule.allows(address.into()) => denied(&address.to_string(), address.into()),
-        Some(url::Host::Ipv6(address)) if !rule.allows(address.into()) => denied(&address.to_string(), address.into()),
-        Some(url::Host::Domain(name)) if behind_proxy && rule != AddressRule::Any => {
-            match lookup(name, url.port_or_known_default().unwrap_or(443), rule).await {
-                Err(error) => error.downcast::<Denied>().map_or(Ok(()), |denied| Err(*denied)),
-                Ok(_) => Ok(()),
-            }
+impl LookupError {
+    /// As the resolver's caller hands it on; the sender looks for [`Denied`] in the chain.
+    fn boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            Self::Denied(denied) => denied.into(),
+            Self::Failed(error) => error.into(),
         }
-        _ => Ok(()),
     }
 }
 

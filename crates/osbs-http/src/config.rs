@@ -1,5 +1,7 @@
 //! Settings of the transport: plain data, with the defaults of `reactor.md` 1.10.
 
+use crate::{AddressLists, Resolver};
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -61,6 +63,10 @@ pub struct TransportConfig {
     pub no_proxy: Option<String>,
     /// Certificates (PEM) trusted beside those of the system.
     pub extra_roots: Vec<Vec<u8>>,
+    /// What [`crate::AddressRule::PublicOnly`] allows beside public addresses, and denies of them.
+    pub addresses: Arc<AddressLists>,
+    /// Finds the addresses of names; `None`: the system does.
+    pub resolver: Option<Arc<dyn Resolver>>,
 }
 
 impl Default for TransportConfig {
@@ -73,6 +79,8 @@ impl Default for TransportConfig {
             proxy: None,
             no_proxy: None,
             extra_roots: Vec::new(),
+            addresses: Arc::default(),
+            resolver: None,
         }
     }
 }

@@ -28,6 +28,15 @@ pub enum HttpError {
         #[source]
         source: reqwest::Error,
     },
+    /// The host's name is not known.
+    #[error("the host of {url} cannot be found")]
+    Resolve {
+        /// Where to, [`shown`].
+        url: String,
+        /// The resolver's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The other side's certificate was refused, or it does not speak TLS.
     #[error("no trusted TLS connection to {url}")]
     Tls {
@@ -144,6 +153,7 @@ impl HttpError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connect { .. }
+            | Self::Resolve { .. }
             | Self::Tls { .. }
             | Self::Interrupted { .. }
             | Self::Timeout { .. }
@@ -160,7 +170,7 @@ impl HttpError {
 
     /// Whether the same request may do better later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Interrupted { .. } | Self::Timeout { .. })
+        matches!(self, Self::Connect { .. } | Self::Resolve { .. } | Self::Interrupted { .. } | Self::Timeout { .. })
     }
 
     /// Whether no connection with a TLS peer came about: what makes a fallback to plain HTTP thinkable.

@@ -63,6 +63,16 @@ impl Response {
         self.header("content-length")?.parse().ok()
     }
 
+    /// First byte and, if told, whole length of `Content-Range: bytes 5-9/10`.
+    pub fn content_range(&self) -> Option<(u64, Option<u64>)> {
+        content_range(self.header("content-range")?)
+    }
+
+    /// `Last-Modified`, in seconds since the epoch.
+    pub fn last_modified(&self) -> Option<i64> {
+        crate::retry::http_date(self.header("last-modified")?).map(jiff::Timestamp::as_second)
+    }
+
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
@@ -137,6 +147,13 @@ impl Response {
     }
 }
 
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok()?);
+    (first <= last).then_some((first, total.parse().ok()))
+}
+
 fn redacted_line(text: &str, secret: Option<&Secret>, limit: usize) -> String {
     let mut text = text.to_owned();
     if let Some(secret) = secret {
@@ -155,6 +172,15 @@ fn redacted_line(text: &str, secret: Option<&Secret>, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes */10", "bytes 9-5/10", "items 5-9/10", "bytes a-b/c"] {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn error_pages_become_one_clean_line() {

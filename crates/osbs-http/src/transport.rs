@@ -1,6 +1,6 @@
 //! Sends requests: the loop of attempts around the loop of redirects around one exchange.
 
-use crate::address::{Denied, RuledResolver, check_host};
+use crate::address::{AddressGuard, Denied, LookupError};
 use crate::body::Watch;
 use crate::error::{find_in_chain, shown};
 use crate::{AddressRule, HttpError, Request, Response, Retried, Timeouts, TransportConfig, redirect, retry, tls};
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use osbs_types::Secret;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use url::Url;
@@ -100,6 +101,19 @@ impl Transport {
         }
     }
 
+    /// The addresses that a connection to this URL may use by the rule, for a program that connects by itself and must be
+    /// told where to: a name that it resolved again could lead elsewhere by then.
+    ///
+    /// # Errors
+    /// The name is not known, or one of its addresses is denied.
+    pub async fn addresses(&self, url: &Url, rule: AddressRule) -> Result<Vec<IpAddr>, HttpError> {
+        match guard(&self.inner.config, rule).addresses(url).await {
+            Ok(found) => Ok(found),
+            Err(LookupError::Denied(found)) => Err(denied(found)),
+            Err(LookupError::Failed(source)) => Err(HttpError::Resolve { url: shown(url), source }),
+        }
+    }
+
     async fn pause(&self, url: &Url, attempt: u32, reason: String, wish: Option<Duration>) {
         let delay = retry::delay(&self.inner.config.retry, attempt, wish, rand::random());
         if let Some(observer) = &self.inner.on_retry {
@@ -138,7 +152,8 @@ impl Transport {
 
     async fn exchange(&self, request: &Request, hop: &Hop) -> Result<Response, HttpError> {
         hop.check_scheme()?;
-        check_host(&hop.url, hop.addresses, self.inner.config.proxy.is_some()).await.map_err(denied)?;
+        let behind_proxy = self.inner.config.proxy.is_some();
+        guard(&self.inner.config, hop.addresses).check_host(&hop.url, behind_proxy).await.map_err(denied)?;
         let watch = Watch::new();
         let Timeouts { idle, commit, .. } = self.inner.config.timeouts;
         let building = self.build(request, hop, &watch)?;
@@ -194,8 +209,8 @@ fn new_client(config: &TransportConfig, rule: AddressRule, any_certificate: bool
         .connect_timeout(config.timeouts.connect)
         .pool_idle_timeout(Duration::from_secs(15))
         .tcp_keepalive(Duration::from_secs(30));
-    if rule != AddressRule::Any {
-        builder = builder.dns_resolver(Arc::new(RuledResolver(rule)));
+    if rule != AddressRule::Any || config.resolver.is_some() {
+        builder = builder.dns_resolver(Arc::new(guard(config, rule)));
     }
     if any_certificate {
         builder = builder.tls_danger_accept_invalid_certs(true);
@@ -209,6 +224,10 @@ fn new_client(config: &TransportConfig, rule: AddressRule, any_certificate: bool
         builder = builder.proxy(reqwest::Proxy::all(proxy.clone())?.no_proxy(exceptions));
     }
     builder.build()
+}
+
+fn guard(config: &TransportConfig, rule: AddressRule) -> AddressGuard {
+    AddressGuard::new(rule, &config.addresses, config.resolver.as_ref())
 }
 
 fn denied(denied: Denied) -> HttpError {

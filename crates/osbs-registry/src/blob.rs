@@ -3,7 +3,7 @@
 use crate::client::{Call, header_value};
 use crate::progress::Counter;
 use crate::request::{self, Access};
-use crate::response::{MAX_CONFIG, content_range, digest_of};
+use crate::response::{MAX_CONFIG, digest_of};
 use crate::{Registry, RegistryError};
 use osbs_http::{HttpError, Method, Request, Response, header};
 use osbs_image::{BlobWriter, Descriptor, Store, StoreError};
@@ -76,7 +76,7 @@ impl Registry {
             .await?;
         match response.status().as_u16() {
             200 => Ok((response, 0)),
-            206 => match response.header("content-range").and_then(content_range) {
+            206 => match response.content_range() {
                 Some((first, _)) if first == offset => Ok((response, offset)),
                 _ => Err(self.protocol(&call.action, "a range other than the one asked for".to_owned())),
             },

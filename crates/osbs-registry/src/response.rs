@@ -67,14 +67,6 @@ pub(crate) fn upload_location(request: &Url, location: Option<&str>) -> Result<U
     }
 }
 
-/// First and, if told, total of `Content-Range: bytes 5-9/10`.
-pub(crate) fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
-    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok()?);
-    (first <= last).then_some((first, total.parse().ok()))
-}
-
 #[derive(Deserialize)]
 struct Errors {
     #[serde(default)]
@@ -174,15 +166,6 @@ mod tests {
         assert_eq!(at("https://u.io/x").as_deref(), Ok("https://u.io/x"));
         assert!(at("file:///etc/passwd").is_err());
         assert!(upload_location(&request, None).is_err());
-    }
-
-    #[test]
-    fn ranges() {
-        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
-        for bad in ["", "bytes */10", "bytes 9-5/10", "items 5-9/10", "bytes a-b/c"] {
-            assert_eq!(content_range(bad), None, "{bad}");
-        }
     }
 
     #[test]
