@@ -1,8 +1,9 @@
 //! From a finished stage to an image: the layer, the config, the manifest.
 
 use crate::error::BuildError;
+use crate::executor::threads;
 use crate::request::{BuildObserver, BuildRequest};
-use crate::stage::{Note, Stage, threads};
+use crate::stage::{Note, Stage};
 use osbs_image::{
     ArchiveDigest, ArchiveError, BlobSink, History, ImageConfig, LayerRequest, LayerTap, StoredImage, WrittenLayer,
     write_layer,
@@ -15,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn layer(
     request: &BuildRequest<'_>,
     stage: &Stage,
-    mut taps: Vec<Box<dyn LayerTap>>,
-    sink: Option<Box<dyn BlobSink>>,
+    taps: Vec<Box<dyn LayerTap + Sync>>,
+    sink: Option<Box<dyn BlobSink + Sync>>,
     observer: &dyn BuildObserver,
     cancel: &CancellationToken,
 ) -> Result<WrittenLayer, BuildError> {
+    let mut taps: Vec<Box<dyn LayerTap>> = taps.into_iter().map(|tap| tap as _).collect();
     if request.prepare_archive {
         let tap = ArchiveDigest::begin(request.store, stage.image.as_ref(), cancel).map_err(|error| match error {
             ArchiveError::Store(source) => BuildError::Store(source),
@@ -36,7 +38,7 @@ pub(crate) fn layer(
         clamp_mtime: request.clamp_mtime,
         threads: threads(request.threads),
         taps,
-        sink,
+        sink: sink.map(|sink| sink as _),
     };
     let progress = |done: u64, total: u64| observer.progress("layer", done, total);
     write_layer(request.store, layer, cancel, &progress)

@@ -11,9 +11,11 @@ mod commit;
 mod config_change;
 mod disk;
 mod error;
+mod executor;
 mod file_copy;
 mod file_mode;
 mod hard_links;
+mod once;
 mod open_folder;
 mod plan;
 mod removal;
@@ -35,5 +37,5 @@ pub use osbs_image::ImageFormat;
 pub use plan::required_parents;
 pub use request::{
     BuildObserver, BuildRequest, BuiltImage, Fetcher, GitSource, Limits, ParentImages, RunLimits, RunNetwork,
-    UserNamespace,
+    StageLabel, UserNamespace,
 };

@@ -1,10 +1,11 @@
 //! Which stages a target needs, and which images these need.
 
 use crate::error::{BuildError, PlanError};
+use crate::request::StageLabel;
 use crate::variables::GlobalArgs;
 use osbs_dockerfile::{Dockerfile, Instruction, InstructionKind, MountText, Stage};
 use osbs_types::{Architecture, Platform, Position};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a stage starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,23 @@ pub(crate) struct Plan<'d> {
     pub order: Vec<usize>,
     pub target: usize,
     pub args: GlobalArgs,
+    /// For each stage: others without which it cannot do anything but get its parent image.
+    pub first_needs: Vec<Vec<usize>>,
+    labels: Vec<Label>,
+}
+
+/// What a stage is called in messages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Label {
+    number: usize,
+    name: String,
+    side_by_side: bool,
+}
+
+impl Label {
+    pub(crate) fn as_label(&self) -> StageLabel<'_> {
+        StageLabel { number: self.number, name: &self.name, side_by_side: self.side_by_side }
+    }
 }
 
 /// What `--from` or `from=` means.
@@ -61,9 +79,66 @@ impl<'d> Plan<'d> {
             None => stages.len() - 1,
             Some(name) => dockerfile.find_stage_or_index(name, stages.len()).ok_or_else(|| no_target(name, &stages))?,
         };
-        let mut plan = Self { stages, parents, order: Vec::new(), target, args };
+        let (first_needs, labels) = (vec![Vec::new(); stages.len()], vec![Label::default(); stages.len()]);
+        let mut plan = Self { stages, parents, order: Vec::new(), target, args, first_needs, labels };
         plan.visit(dockerfile, target);
+        for &index in &plan.order {
+            plan.first_needs[index] = plan.first_needs(dockerfile, index);
+        }
+        plan.set_labels(dockerfile);
         Ok(plan)
+    }
+
+    /// The stages it names in `--from` or `from=`, as far as can be told beforehand.
+    fn stages_read(&self, dockerfile: &Dockerfile, index: usize, instruction: &Instruction) -> Vec<usize> {
+        let place = |word: String| match self.place_of(dockerfile, &self.args.expand(&word).ok()?, index) {
+            FromPlace::Stage(other) => Some(other),
+            _ => None,
+        };
+        from_words(instruction).into_iter().filter_map(place).collect()
+    }
+
+    fn first_needs(&self, dockerfile: &Dockerfile, index: usize) -> Vec<usize> {
+        let mut needs = match self.parents[index] {
+            StageParent::Stage(parent) => vec![parent],
+            _ => Vec::new(),
+        };
+        let works = |it: &&Instruction| {
+            matches!(it.kind, InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_))
+        };
+        if let Some(first) = self.stages[index].instructions.iter().find(works) {
+            needs.extend(self.stages_read(dockerfile, index, first));
+        }
+        needs
+    }
+
+    fn set_labels(&mut self, dockerfile: &Dockerfile) {
+        // What a stage needs in the end, and what it needs before it begins.
+        let mut all = vec![BTreeSet::new(); self.stages.len()];
+        let mut before = all.clone();
+        for &index in &self.order {
+            let instructions = self.stages[index].instructions.iter();
+            let read = instructions.flat_map(|it| self.stages_read(dockerfile, index, it));
+            let close = |direct: &mut dyn Iterator<Item = usize>| -> BTreeSet<usize> {
+                direct.flat_map(|other| all[other].iter().copied().chain([other])).collect()
+            };
+            let first = close(&mut self.first_needs[index].iter().copied());
+            let whole = close(&mut read.chain(first.iter().copied()));
+            (before[index], all[index]) = (first, whole);
+        }
+        for (number, &index) in self.order.iter().enumerate() {
+            let apart = |other: &usize| before[index].contains(other) || before[*other].contains(&index);
+            self.labels[index] = Label {
+                number: number + 1,
+                name: self.stages[index].name.map_or_else(|| index.to_string(), str::to_owned),
+                side_by_side: self.order.iter().any(|other| *other != index && !apart(other)),
+            };
+        }
+    }
+
+    /// What to call a stage that is built; one that turned out to be needed later has the number 0.
+    pub(crate) fn label(&self, index: usize) -> &Label {
+        &self.labels[index]
     }
 
     fn visit(&mut self, dockerfile: &Dockerfile, index: usize) {
@@ -73,10 +148,9 @@ impl<'d> Plan<'d> {
         if let StageParent::Stage(parent) = self.parents[index] {
             self.visit(dockerfile, parent);
         }
-        for word in from_words(&self.stages[index]) {
-            // What cannot be expanded here is told with its line when its turn comes.
-            let Ok(name) = self.args.expand(&word) else { continue };
-            if let FromPlace::Stage(other) = self.place_of(dockerfile, &name, index) {
+        // What cannot be expanded here is told with its line when its turn comes.
+        for instruction in self.stages[index].instructions {
+            for other in self.stages_read(dockerfile, index, instruction) {
                 self.visit(dockerfile, other);
             }
         }
@@ -170,19 +244,13 @@ fn parse_platform(text: &str) -> Option<Architecture> {
     Some(Architecture { name: known.name, variant: variant.or(known.variant) })
 }
 
-/// The values of `--from` and `from=` in a stage, as written.
-fn from_words(stage: &Stage<'_>) -> Vec<String> {
-    let mut words = Vec::new();
-    for instruction in stage.instructions {
-        match &instruction.kind {
-            InstructionKind::Copy(transfer) => words.extend(transfer.from.clone()),
-            InstructionKind::Run(run) => {
-                words.extend(run.mounts.iter().filter_map(MountText::from_stage));
-            }
-            _ => {}
-        }
+/// The values of `--from` and `from=` of an instruction, as written.
+pub(crate) fn from_words(instruction: &Instruction) -> Vec<String> {
+    match &instruction.kind {
+        InstructionKind::Copy(transfer) => transfer.from.iter().cloned().collect(),
+        InstructionKind::Run(run) => run.mounts.iter().filter_map(MountText::from_stage).collect(),
+        _ => Vec::new(),
     }
-    words
 }
 
 /// The images that a build of `target` will ask [`crate::ParentImages`] for, in order, each once: those of FROM, of COPY
@@ -207,7 +275,7 @@ pub fn required_parents(
         if let StageParent::Image { name, .. } = &plan.parents[index] {
             add(name);
         }
-        for word in from_words(&plan.stages[index]) {
+        for word in plan.stages[index].instructions.iter().flat_map(from_words) {
             let Ok(name) = plan.args.expand(&word) else { continue };
             if let FromPlace::Image(name) = plan.place_of(dockerfile, &name, index) {
                 add(&name);

@@ -149,9 +149,9 @@ pub struct BuildRequest<'a> {
     /// `RUN --mount=type=cache` keeps its folders here; `None`: they live as long as the build.
     pub cache_dir: Option<PathBuf>,
     /// Sees the compressed layer while it is made.
-    pub sink: Option<Box<dyn BlobSink>>,
+    pub sink: Option<Box<dyn BlobSink + Sync>>,
     /// See the uncompressed layer while it is made.
-    pub taps: Vec<Box<dyn LayerTap>>,
+    pub taps: Vec<Box<dyn LayerTap + Sync>>,
     /// Also takes the checksum of the uncompressed docker-archive while the layer is made
     /// ([`osbs_image::ArchiveDigest`]), so that writing the archive need not inflate anything.
     pub prepare_archive: bool,
@@ -210,14 +210,32 @@ impl<'a> BuildRequest<'a> {
     }
 }
 
-/// Learns what a build does, while it does it. Called from the thread that builds, except `progress`.
+/// Which stage a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageLabel<'a> {
+    /// From 1, among the stages that are built, in an order in which each comes after those it needs.
+    pub number: usize,
+    /// Its name in the Dockerfile, else its index there.
+    pub name: &'a str,
+    /// Another stage may be at work at the same time, so that a reader must be told whose a message is.
+    pub side_by_side: bool,
+}
+
+impl StageLabel<'_> {
+    /// What stands before a message: `[NAME] ` where stages are side by side, else nothing.
+    pub fn prefix(&self) -> String {
+        if self.side_by_side { format!("[{}] ", self.name) } else { String::new() }
+    }
+}
+
+/// Learns what a build does, while it does it. Called from the threads of all stages at work.
 pub trait BuildObserver: Send + Sync {
-    /// An instruction starts. `stage` counts the stages that are built, `index` and `total` the instructions of all of
-    /// them, from 1. `text` is the instruction as written.
-    fn step(&self, stage: usize, index: usize, total: usize, text: &str);
+    /// An instruction starts. `index` counts the instructions of all stages that have started, from 1, and `total` those
+    /// there are. `text` is the instruction as written.
+    fn step(&self, stage: StageLabel<'_>, index: usize, total: usize, text: &str);
     /// A line of a command's output, without its newline; any bytes.
-    fn line(&self, line: &[u8]);
-    /// Bytes done of something long: `unpack`, `layer`. `total` is 0 while unknown. From any thread.
+    fn line(&self, stage: StageLabel<'_>, line: &[u8]);
+    /// Bytes done of something long: `unpack`, `layer`. `total` is 0 while unknown.
     fn progress(&self, what: &'static str, done: u64, total: u64);
 }
 

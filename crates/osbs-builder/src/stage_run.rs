@@ -3,22 +3,17 @@
 //! Must not know how a container is described or started: that is [`crate::run`].
 
 use crate::error::{BuildError, InstructionError};
+use crate::executor::Executor;
 use crate::run::{RunContext, run};
 use crate::run_mounts::{MountSources, RunMounts};
-use crate::stage::{Executor, Stage};
+use crate::stage::Stage;
 use osbs_dockerfile::{Heredoc, Mount, Run};
 use osbs_types::Architecture;
 use std::path::{Path, PathBuf};
 
 impl Executor<'_, '_> {
     /// Carries out one RUN in the root of `stage`.
-    pub(crate) fn run(
-        &mut self,
-        stage: &mut Stage,
-        index: usize,
-        it: &Run,
-        heredocs: &[Heredoc],
-    ) -> Result<(), InstructionError> {
+    pub(crate) fn run(&self, stage: &mut Stage, it: &Run, heredocs: &[Heredoc]) -> Result<(), InstructionError> {
         let Some(runtime) = self.request.runtime else {
             let instead = Some("install runc (apt-get install runc), or build without RUN instructions".into());
             return Err(InstructionError::Unsupported { what: "RUN without an OCI runtime".into(), instead });
@@ -26,7 +21,8 @@ impl Executor<'_, '_> {
         let architecture = stage.config.image.architecture();
         self.check_runnable(&architecture)?;
         let scratch = self.scratch()?;
-        let result = self.run_mounts(stage, index, it, &scratch).and_then(|mounts| {
+        let label = self.plan.label(stage.index);
+        let result = self.run_mounts(stage, it, &scratch).and_then(|mounts| {
             let context = RunContext {
                 config: &stage.config,
                 global: &self.plan.args,
@@ -35,8 +31,8 @@ impl Executor<'_, '_> {
                 cgroup: self.request.cgroup.as_deref(),
                 root: stage.root.mounted()?,
                 scratch: &scratch,
-                on_line: &|line| self.observer.line(line),
-                cancel: self.cancel,
+                on_line: &|line| self.observer.line(label.as_label(), line),
+                cancel: &self.cancel,
             };
             run(&context, it, heredocs, mounts)
         });
@@ -45,13 +41,7 @@ impl Executor<'_, '_> {
         result
     }
 
-    fn run_mounts(
-        &mut self,
-        stage: &Stage,
-        index: usize,
-        it: &Run,
-        scratch: &Path,
-    ) -> Result<RunMounts, InstructionError> {
+    fn run_mounts(&self, stage: &Stage, it: &Run, scratch: &Path) -> Result<RunMounts, InstructionError> {
         let mut mounts = RunMounts::default();
         let caches = self.request.cache_dir.clone().unwrap_or_else(|| self.work.path().join("caches"));
         // First what may have to be built, then what is locked: who waits for another stage must hold no cache.
@@ -64,7 +54,7 @@ impl Executor<'_, '_> {
                     text: text.as_str().to_owned(),
                     source: Box::new(error),
                 })?;
-            let tree = self.mount_source(&mount, stage, index)?;
+            let tree = self.mount_source(&mount, stage)?;
             resolved.push((mount, tree));
         }
         let sources = MountSources {
@@ -74,7 +64,7 @@ impl Executor<'_, '_> {
             scratch,
             threads: self.threads(),
             overlay_xattrs: self.request.store.overlay_xattrs(),
-            cancel: self.cancel,
+            cancel: &self.cancel,
         };
         for (mount, tree) in &resolved {
             mounts.add(mount, tree.as_deref(), &sources)?;
@@ -83,35 +73,23 @@ impl Executor<'_, '_> {
     }
 
     /// The tree that a mount shows a part of: the context, a stage or an image.
-    fn mount_source(
-        &mut self,
-        mount: &Mount,
-        stage: &Stage,
-        index: usize,
-    ) -> Result<Option<PathBuf>, InstructionError> {
+    fn mount_source(&self, mount: &Mount, stage: &Stage) -> Result<Option<PathBuf>, InstructionError> {
         match mount {
             Mount::Bind { from: Some(from), .. } | Mount::Cache { from: Some(from), .. } => {
-                Ok(Some(self.tree_of(from, index, &stage.config)?.0))
+                Ok(Some(self.tree_of(from, stage)?.0))
             }
-            Mount::Bind { from: None, .. } => {
-                let context = self.take_context()?;
-                let path = context.path.clone();
-                self.context = Some(context);
-                Ok(Some(path))
-            }
+            Mount::Bind { from: None, .. } => Ok(Some(self.context()?.path.clone())),
             _ => Ok(None),
         }
     }
 
-    fn check_runnable(&mut self, architecture: &Architecture) -> Result<(), InstructionError> {
+    fn check_runnable(&self, architecture: &Architecture) -> Result<(), InstructionError> {
         let name = architecture.to_string();
-        if self.runnable.contains(&name) {
-            return Ok(());
-        }
-        osbs_sandbox::can_run(architecture)
-            .or_else(|_| osbs_sandbox::register_binfmt(architecture))
-            .map_err(|source| BuildError::Foreign { architecture: name.clone(), source })?;
-        self.runnable.push(name);
-        Ok(())
+        let probe = || {
+            osbs_sandbox::can_run(architecture)
+                .or_else(|_| osbs_sandbox::register_binfmt(architecture))
+                .map_err(|source| BuildError::Foreign { architecture: name.clone(), source }.into())
+        };
+        self.runnable.with(&name, probe, |()| ())
     }
 }

@@ -2,21 +2,35 @@
 //!
 //! Must not change any of them.
 
-use crate::config_change::StageConfig;
 use crate::error::{BuildError, InstructionError};
-use crate::plan::FromPlace;
+use crate::executor::Executor;
+use crate::plan::{FromPlace, from_words};
 use crate::source::SourceRoot;
-use crate::stage::Executor;
+use crate::stage::Stage;
 use crate::stage_root::View;
+use osbs_dockerfile::Instruction;
 use osbs_image::StoredImage;
 use osbs_types::{Architecture, ErrorKind, Failure};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// An image and its folders, bottom first.
+pub(crate) type Unpacked = (StoredImage, Vec<PathBuf>);
+
 impl Executor<'_, '_> {
-    /// The image for a name, checked to be for the platform.
-    pub(crate) fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
+    /// The image for a name, checked to be for the platform (`None`: the one that is built for), and unpacked.
+    pub(crate) fn unpacked(&self, name: &str, platform: Option<&Architecture>) -> Result<Unpacked, BuildError> {
+        let wanted = platform.unwrap_or(&self.request.architecture);
+        let make = || {
+            let image = self.image(name, wanted)?;
+            let folders = self.unpack(&image)?;
+            Ok((image, folders))
+        };
+        self.unpacked.with(&format!("{wanted} {name}"), make, Clone::clone)
+    }
+
+    fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
         let image = self.request.parents.parent(name, wanted)?;
         let is = image.image_config.architecture();
         if !is.name.is_empty() && !wanted.accepts(&is) {
@@ -26,8 +40,7 @@ impl Executor<'_, '_> {
         Ok(image)
     }
 
-    /// The folders of an image, bottom first.
-    pub(crate) fn unpack(&mut self, image: &StoredImage) -> Result<Vec<PathBuf>, BuildError> {
+    fn unpack(&self, image: &StoredImage) -> Result<Vec<PathBuf>, BuildError> {
         let started = Instant::now();
         let total = image.layers.iter().map(|layer| layer.size).sum();
         let done = AtomicU64::new(0);
@@ -35,57 +48,48 @@ impl Executor<'_, '_> {
             let now = done.fetch_add(more, Ordering::Relaxed) + more;
             self.observer.progress("unpack", now, total);
         };
-        let folders = self.request.store.unpack(image, self.cancel, &progress);
-        self.unpack_seconds += started.elapsed().as_secs_f64();
+        let folders = self.request.store.unpack(image, &self.cancel, &progress);
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.unpack_micros.fetch_add(micros, Ordering::Relaxed);
         folders.map_err(|source| BuildError::layer("unpack the parent image", source, self.request.store))
     }
 
-    /// The build context; put back after use.
-    pub(crate) fn take_context(&mut self) -> Result<SourceRoot, InstructionError> {
-        match self.context.take() {
-            Some(source) => Ok(source),
-            None => SourceRoot::context(self.request.context, self.request.ignore.as_deref()),
+    /// The build context.
+    pub(crate) fn context(&self) -> Result<&SourceRoot, InstructionError> {
+        self.context.get_or_make(|| SourceRoot::context(self.request.context, self.request.ignore.as_deref()))
+    }
+
+    /// Waits for the stages that an instruction reads. What is wrong with its words is told when it is carried out.
+    pub(crate) fn await_sources(&self, stage: &Stage, instruction: &Instruction) -> Result<(), BuildError> {
+        for word in from_words(instruction) {
+            let Ok(name) = stage.config.expand(&word, &self.plan.args) else { continue };
+            if let FromPlace::Stage(other) = self.plan.place_of(self.request.dockerfile, &name, stage.index) {
+                self.stage(other)?;
+            }
         }
+        Ok(())
     }
 
     /// The tree that `from=word` means, and what to call it.
-    pub(crate) fn tree_of(
-        &mut self,
-        word: &str,
-        index: usize,
-        config: &StageConfig,
-    ) -> Result<(PathBuf, String), InstructionError> {
-        let name = config.expand(word, &self.plan.args)?;
-        let (key, place) = match self.plan.place_of(self.dockerfile(), &name, index) {
-            FromPlace::Later => return Err(InstructionError::LaterStage { name }),
+    pub(crate) fn tree_of(&self, word: &str, stage: &Stage) -> Result<(PathBuf, String), InstructionError> {
+        let name = stage.config.expand(word, &self.plan.args)?;
+        let view = |key: String, shown: String, folders: &dyn Fn() -> Result<Vec<PathBuf>, BuildError>| {
+            let make = || {
+                let xattrs = self.request.store.overlay_xattrs();
+                View::new(shown.clone(), self.new_path("view"), folders()?, xattrs)
+            };
+            let path = self.views.with(&key, make, |view| view.path().to_owned())?;
+            Ok((path, shown))
+        };
+        match self.plan.place_of(self.request.dockerfile, &name, stage.index) {
+            FromPlace::Later => Err(InstructionError::LaterStage { name }),
             FromPlace::Stage(other) => {
-                self.ensure(other)?;
-                (format!("stage{other}"), FromPlace::Stage(other))
+                view(format!("stage {other}"), format!("stage {name}"), &|| Ok(self.stage(other)?.all_folders()))
             }
-            FromPlace::Image(image) => (format!("image {image}"), FromPlace::Image(image)),
-        };
-        let shown = match &place {
-            FromPlace::Image(image) => format!("image {image}"),
-            _ => format!("stage {name}"),
-        };
-        if let Some(view) = self.views.get(&key) {
-            return Ok((view.path().to_owned(), shown));
-        }
-        let folders = match place {
-            FromPlace::Stage(other) => self.stages[other]
-                .as_ref()
-                .ok_or(BuildError::Internal("a stage was read before it was built"))?
-                .all_folders(),
             FromPlace::Image(image) => {
-                let image = self.image(&image, &self.request.architecture)?;
-                self.unpack(&image)?
+                let shown = format!("image {image}");
+                view(shown.clone(), shown, &|| Ok(self.unpacked(&image, None)?.1))
             }
-            FromPlace::Later => Vec::new(),
-        };
-        let base = self.work.path().join(format!("view{}", self.views.len()));
-        let view = View::new(shown.clone(), base, folders, self.request.store.overlay_xattrs())?;
-        let path = view.path().to_owned();
-        self.views.insert(key, view);
-        Ok((path, shown))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the tests with real programs share: a small parent image, a way to build, and trees to compare.
 #![allow(dead_code, clippy::print_stdout, reason = "every test file uses another part, and says why it is skipped")]
 
-use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, build};
+use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, StageLabel, build};
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{
     Compression, History, ImageConfig, ImageFormat, LayerRequest, Store, StoredImage, write_layer, write_oci_layout,
@@ -60,17 +60,18 @@ pub struct Seen {
 }
 
 impl BuildObserver for Seen {
-    fn step(&self, _stage: usize, index: usize, total: usize, text: &str) {
+    fn step(&self, _stage: StageLabel<'_>, index: usize, total: usize, text: &str) {
         self.steps.lock().expect("lock").push(format!("{index}/{total} {text}"));
     }
 
-    fn line(&self, line: &[u8]) {
+    fn line(&self, stage: StageLabel<'_>, line: &[u8]) {
+        let line = [stage.prefix().as_bytes(), line].concat();
         if let Some((text, token)) = &self.cancel_at
             && line.windows(text.len()).any(|part| part == text.as_slice())
         {
             token.cancel();
         }
-        self.lines.lock().expect("lock").push(line.to_vec());
+        self.lines.lock().expect("lock").push(line);
     }
 
     fn progress(&self, _what: &'static str, _done: u64, _total: u64) {}

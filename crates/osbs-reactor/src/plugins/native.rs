@@ -9,7 +9,7 @@ use crate::plugin::{BuildResult, Done, Plugin, PluginError, PluginResult, Plugin
 use crate::push_targets::{image_repository, push_targets};
 use crate::run::Run;
 use async_trait::async_trait;
-use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages};
+use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, StageLabel};
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{ImageFormat, ImageRef, Store, StoredImage};
 use osbs_registry::{UploadOutcome, UploadSink};
@@ -158,15 +158,15 @@ struct Relay {
 }
 
 impl BuildObserver for Relay {
-    fn step(&self, _stage: usize, index: usize, total: usize, text: &str) {
+    fn step(&self, stage: StageLabel<'_>, index: usize, total: usize, text: &str) {
         let first = text.lines().next().unwrap_or_default();
-        self.log.info(format!("step {index} of {total}: {first}"));
+        self.log.info(format!("{}step {index} of {total}: {first}", stage.prefix()));
         self.log.progress(first, index as u64, Some(total as u64));
     }
 
-    fn line(&self, line: &[u8]) {
+    fn line(&self, stage: StageLabel<'_>, line: &[u8]) {
         self.lines.fetch_add(1, Ordering::Relaxed);
-        self.log.log(Level::Info, line);
+        self.log.log(Level::Info, [stage.prefix().as_bytes(), line].concat());
     }
 
     fn progress(&self, what: &'static str, done: u64, total: u64) {

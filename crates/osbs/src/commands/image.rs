@@ -7,7 +7,7 @@ use crate::follow::Interrupts;
 use crate::session::Session;
 use crate::terminal::{duration, harmless, size};
 use clap::{Args, Subcommand};
-use osbs_builder::{BuildObserver, BuildRequest, BuiltImage, ImageFormat};
+use osbs_builder::{BuildObserver, BuildRequest, BuiltImage, ImageFormat, StageLabel};
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{Compression, ImageRef, Store, StoredImage};
 use osbs_registry::{Progress, Registry};
@@ -369,17 +369,19 @@ struct Shown {
 }
 
 impl BuildObserver for Shown {
-    fn step(&self, _stage: usize, index: usize, total: usize, text: &str) {
+    fn step(&self, stage: StageLabel<'_>, index: usize, total: usize, text: &str) {
         if !self.quiet {
             let first = text.lines().next().unwrap_or_default();
-            eprintln!("{} {}", self.paint.bold(&format!("[{index}/{total}]")), harmless(first));
+            let (number, prefix) = (self.paint.bold(&format!("[{index}/{total}]")), harmless(&stage.prefix()));
+            eprintln!("{number} {prefix}{}", harmless(first));
         }
     }
 
-    fn line(&self, line: &[u8]) {
+    fn line(&self, stage: StageLabel<'_>, line: &[u8]) {
         if !self.quiet {
+            let text = format!("{}{}", stage.prefix(), String::from_utf8_lossy(line));
             let mut out = std::io::stderr().lock();
-            let _ = writeln!(out, "    {}", harmless(&String::from_utf8_lossy(line)));
+            let _ = writeln!(out, "    {}", harmless(&text));
         }
     }
 
