@@ -6,12 +6,13 @@ use crate::run_spec::{BindMount, RunSpec};
 use std::path::{Path, PathBuf};
 
 const KERNEL: [&str; 3] = ["/proc", "/dev", "/sys"];
-const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
 /// What was made; removed on drop.
 #[derive(Debug)]
 pub(crate) struct MountPoints {
     root: Root,
+    /// Whose what is made is: the container's root, as it is seen from here.
+    owner: Owner,
     /// In the order they were made, with what the folder they are in was like.
     made: Vec<Stub>,
 }
@@ -28,7 +29,8 @@ impl MountPoints {
     /// Makes what is missing for `spec`; returns its bind mounts (and `extra`, before them) with the links in their
     /// targets resolved.
     pub(crate) fn prepare(spec: &RunSpec<'_>, extra: Vec<BindMount>) -> Result<(Self, Vec<BindMount>), RootedError> {
-        let mut points = Self { root: Root::open(spec.root)?, made: Vec::new() };
+        let id = if spec.id_map.is_some() { crate::id_map::FIRST } else { 0 };
+        let mut points = Self { root: Root::open(spec.root)?, owner: Owner { uid: id, gid: id }, made: Vec::new() };
         for dir in KERNEL {
             points.ensure(Path::new(dir), true)?;
         }
@@ -65,9 +67,10 @@ impl MountPoints {
             let as_folder = is_folder || part != path;
             let before = self.parent(part);
             if as_folder {
-                self.root.mkdir_all(part, 0o755, ROOT)?;
+                self.root.mkdir_all(part, 0o755, self.owner)?;
             } else {
                 self.root.create_file(part, 0o644)?;
+                self.root.set_owner(part, self.owner)?;
             }
             let after = self.parent(part);
             let parent_times = before.zip(after).map(|(before, after)| (before.modified, after.modified));
