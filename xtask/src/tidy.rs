@@ -20,6 +20,7 @@ const RANKS: &[(&str, u8)] = &[
     ("osbs-cluster", 2),
     ("osbs-cluster-local", 3),
     ("osbs-client", 3),
+    ("osbs-fetch", 3),
     ("osbs-reactor", 4),
     ("osbs", 6),
 ];

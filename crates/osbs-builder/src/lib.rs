@@ -12,6 +12,7 @@ mod config_change;
 mod disk;
 mod error;
 mod executor;
+mod fetcher;
 mod file_copy;
 mod file_mode;
 mod hard_links;
@@ -33,9 +34,9 @@ mod views;
 
 pub use build::build;
 pub use error::{BuildError, FileError, InstructionError, PlanError};
+pub use fetcher::{CheckedOut, Fetcher, GitSource};
 pub use osbs_image::ImageFormat;
 pub use plan::required_parents;
 pub use request::{
-    BuildObserver, BuildRequest, BuiltImage, Fetcher, GitSource, Limits, ParentImages, RunLimits, RunNetwork,
-    StageLabel, UserNamespace,
+    BuildObserver, BuildRequest, BuiltImage, Limits, ParentImages, RunLimits, RunNetwork, StageLabel, UserNamespace,
 };

@@ -1,12 +1,12 @@
 //! What a build is asked for and what it gives: the types a caller meets.
 
 use crate::error::BuildError;
+use crate::fetcher::Fetcher;
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{BlobSink, Compression, ImageFormat, LayerTap, Store, StoredImage, WrittenLayer};
 use osbs_sandbox::Runtime;
-use osbs_types::{Architecture, Failure};
+use osbs_types::Architecture;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,33 +17,6 @@ pub trait ParentImages: Sync {
     /// # Errors
     /// [`BuildError::Parent`], with the kind that says whose fault.
     fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError>;
-}
-
-/// Downloads for `ADD`. Absent: such an ADD is refused.
-pub trait Fetcher: Sync {
-    /// Writes the body to `into`; gives its modification time if the server told one. Must obey the address deny list.
-    ///
-    /// # Errors
-    /// Whatever happened, after retries.
-    fn fetch(&self, url: &str, into: &mut dyn Write) -> Result<Option<i64>, Box<Failure>>;
-
-    /// Checks a git repository out into `into`, an empty folder that belongs to the caller. Must obey the address deny
-    /// list, run no hook, filter or submodule of the repository, and leave `.git` only where `keep_git` says so.
-    ///
-    /// # Errors
-    /// Whatever happened, after retries.
-    fn checkout(&self, repository: &GitSource, into: &Path) -> Result<(), Box<Failure>>;
-}
-
-/// A git repository as `ADD` names it: `URL[#REF[:SUBDIR]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitSource {
-    /// Without fragment.
-    pub url: String,
-    /// Branch, tag or commit; `None`: the remote's default.
-    pub reference: Option<String>,
-    /// `--keep-git-dir`.
-    pub keep_git: bool,
 }
 
 /// Bounds on what one RUN may take of the machine. `None`: no bound of ours.

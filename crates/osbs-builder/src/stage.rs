@@ -98,7 +98,7 @@ impl Executor<'_, '_> {
             return Err(BuildError::Cancelled);
         }
         let (step, total) = self.next_step();
-        self.observer.step(self.plan.label(index).as_label(), step, total, &instruction.logical);
+        self.observer.step(self.plan.label(index).as_label(), step, total, &crate::transfer::shown(instruction));
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Executor<'_, '_> {
                 *inner
             }
             error => {
-                let text = instruction.logical.chars().take(300).collect();
+                let text = crate::transfer::shown(instruction).chars().take(300).collect();
                 BuildError::Instruction { position: place, text, source: Box::new(error) }
             }
         }
@@ -231,6 +231,6 @@ fn history_text(instruction: &Instruction, config: &StageConfig) -> String {
         InstructionKind::Run(Run { command: CommandForm::Shell(text), .. }) => {
             format!("RUN {} {text}", config.shell().join(" "))
         }
-        _ => instruction.logical.clone(),
+        _ => crate::transfer::shown(instruction).into_owned(),
     }
 }

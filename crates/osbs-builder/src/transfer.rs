@@ -1,11 +1,17 @@
 //! COPY and ADD: from sources to files in the stage's root.
 
+mod remote;
+
+pub(crate) use remote::shown;
+
+use self::remote::Remote;
 use crate::accounts::{chown, rooted};
 use crate::config_change::{StageConfig, absolute, clean_path};
 use crate::error::{BuildError, FileError, InstructionError};
+use crate::fetcher::Fetcher;
 use crate::file_mode::ModeChange;
 use crate::open_folder::{OPEN_DIR, count_entries, path_below};
-use crate::request::{Fetcher, Limits};
+use crate::request::Limits;
 use crate::source::{Found, SourceRoot, judge};
 use crate::stage_root::StageRoot;
 use crate::tree_copy::{CopyStop, Place, Rules, TreeCopy, Verdict};
@@ -15,7 +21,6 @@ use osbs_image::{ExtractOptions, LayerError, extract_tar, open_archive};
 use osbs_sandbox::rooted::{FileTime, NodeKind, Owner, Root};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, ResolveFlags, openat, openat2};
-use sha2::{Digest as _, Sha256};
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +45,7 @@ pub(crate) struct TransferContext<'a> {
 enum Item {
     Tree(Found),
     Text { name: String, content: Vec<u8> },
-    Download { url: String },
+    Remote(Remote),
 }
 
 /// Where it goes.
@@ -68,7 +73,7 @@ pub(crate) fn transfer(
 
     let mut items = Vec::new();
     for word in &transfer.sources {
-        items.extend(context.items(word, add, source)?);
+        items.extend(context.items(transfer, word, add, source)?);
     }
     if items.is_empty() {
         let words = transfer.sources.iter().map(|it| match it {
@@ -110,7 +115,7 @@ pub(crate) fn transfer(
         match item {
             Item::Tree(found) => put.tree(&engine, &found)?,
             Item::Text { name, content } => put.text(&name, &content)?,
-            Item::Download { url } => put.download(&url)?,
+            Item::Remote(remote) => put.remote(&remote)?,
         }
     }
     // Whoever holds a file of the view open keeps it from being unmounted.
@@ -155,19 +160,14 @@ fn is_folder(root: &Root, path: &str) -> Result<bool, InstructionError> {
     Ok(node.is_some_and(|node| node.kind == NodeKind::Directory))
 }
 
-fn is_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
-}
-
-fn is_git(text: &str) -> bool {
-    text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || (is_url(text) && text.split(['#', '?']).next().is_some_and(|path| path.strip_suffix(".git").is_some()))
-}
-
 impl TransferContext<'_> {
-    fn items(&self, word: &Source, add: bool, source: &SourceRoot) -> Result<Vec<Item>, InstructionError> {
+    fn items(
+        &self,
+        transfer: &Transfer,
+        word: &Source,
+        add: bool,
+        source: &SourceRoot,
+    ) -> Result<Vec<Item>, InstructionError> {
         let text = match word {
             Source::Heredoc(heredoc) => {
                 let mut content = heredoc.text();
@@ -181,14 +181,23 @@ impl TransferContext<'_> {
             }
             Source::Path(word) => self.config.expand(word, self.global)?,
         };
-        if add && is_git(&text) {
-            let instead = Some("clone it before the build, or fetch an archive of it by ADD".into());
-            return Err(InstructionError::Unsupported { what: "ADD of a git repository".into(), instead });
+        let checksum = transfer.checksum.as_deref().map(|sum| self.config.expand(sum, self.global)).transpose()?;
+        if checksum.is_some() && transfer.sources.len() > 1 {
+            let instead = Some("write an ADD for each of them".into());
+            return Err(InstructionError::Unsupported { what: "--checksum of several sources".into(), instead });
         }
-        if add && is_url(&text) {
-            return Ok(vec![Item::Download { url: text }]);
+        match remote::parse(&text, transfer.keep_git_dir, checksum.as_deref())? {
+            Some(remote) if add => Ok(vec![Item::Remote(remote)]),
+            Some(_) => Err(InstructionError::Unsupported {
+                what: "COPY of a URL".into(),
+                instead: Some("write ADD, which fetches; COPY takes files of the context, a stage or an image".into()),
+            }),
+            None if checksum.is_some() => Err(InstructionError::Unsupported {
+                what: "--checksum of a path".into(),
+                instead: Some("it is for URLs and git repositories".into()),
+            }),
+            None => Ok(source.find(&text)?.into_iter().map(Item::Tree).collect()),
         }
-        Ok(source.find(&text)?.into_iter().map(Item::Tree).collect())
     }
 }
 
@@ -363,39 +372,6 @@ impl Put<'_> {
         }
         Ok(())
     }
-
-    fn download(&self, url: &str) -> Result<(), InstructionError> {
-        let Some(fetcher) = self.context.fetcher else {
-            let instead = Some("fetch the file before the build and COPY it".into());
-            return Err(InstructionError::Unsupported { what: "ADD of a URL in this build".into(), instead });
-        };
-        let path = self.context.scratch.join("download");
-        let failed = |e| FileError::new("write", &path, e).located(self.context.scratch);
-        let mut file = std::fs::File::create(&path).map_err(failed)?;
-        let shown = shown_url(url);
-        let time =
-            fetcher.fetch(url, &mut file).map_err(|source| InstructionError::Fetch { url: shown.clone(), source })?;
-        drop(file);
-        let file = || std::fs::File::open(&path).map_err(|e| FileError::new("read", &path, e));
-        if let Some(wanted) = &self.transfer.checksum {
-            check_sum(&mut file()?, &self.context.config.expand(wanted, self.context.global)?, &shown)?;
-        }
-        if self.transfer.unpack == Some(true) {
-            let read = |e| FileError::new("read", &path, e);
-            let Some(mut archive) = open_archive(Box::new(file()?)).map_err(read)? else {
-                let expected = "a tar archive, for --unpack".to_owned();
-                return Err(InstructionError::BadValue { what: "URL", value: shown, expected });
-            };
-            return self.extract(&mut archive, &shown);
-        }
-        let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default();
-        if name.is_empty() && self.destination.folder {
-            let expected = "a URL that ends in a file name, or a destination without a slash at its end".to_owned();
-            return Err(InstructionError::BadValue { what: "URL", value: shown, expected });
-        }
-        let mut body = file()?;
-        self.write(name, 0o600, time, &mut |into| std::io::copy(&mut body, into).map(|_| ()))
-    }
 }
 
 /// Opens a folder of a tree, inside it.
@@ -407,30 +383,6 @@ fn open(base: &Path, inside: &Path) -> Result<OwnedFd, InstructionError> {
     Ok(openat2(&root, path, OPEN_DIR, Mode::empty(), resolve).map_err(failed)?)
 }
 
-/// Without user and password.
-fn shown_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or(host))
-}
-
-fn check_sum(file: &mut std::fs::File, wanted: &str, url: &str) -> Result<(), InstructionError> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer).map_err(|e| FileError::new("read", url, e))? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let actual = osbs_types::Digest::from_sha256(&hash.finalize().into());
-    if actual.as_str() == wanted {
-        return Ok(());
-    }
-    let expected = format!("{url} has {actual}");
-    Err(InstructionError::BadValue { what: "--checksum", value: wanted.to_owned(), expected })
-}
-
 fn file_type(kind: NodeKind) -> FileType {
     match kind {
         NodeKind::File => FileType::RegularFile,
@@ -440,20 +392,5 @@ fn file_type(kind: NodeKind) -> FileType {
         NodeKind::Socket => FileType::Socket,
         NodeKind::CharDevice => FileType::CharacterDevice,
         NodeKind::BlockDevice => FileType::BlockDevice,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_told_apart() {
-        let check = |text: &str, url: bool, git: bool| assert_eq!((is_url(text), is_git(text)), (url, git), "{text}");
-        check("https://example.com/a.tar.gz", true, false);
-        check("https://example.com/a.git#main", true, true);
-        check("git@example.com:a/b.git", false, true);
-        check("http/x", false, false);
-        assert_eq!(shown_url("https://me:secret@example.com/x"), "https://example.com/x");
     }
 }
