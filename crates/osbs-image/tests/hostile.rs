@@ -135,8 +135,14 @@ fn hostile_archives_stay_inside() {
     check("hard link out", &[(b'1', "h", "../canary/file", b""), (f, "h", "", evil)], &Refused, &Refused);
     check(
         "hard link out through a link",
-        &[(b'2', "l", "../canary", b""), (b'1', "h", "l/file", b""), (f, "h", "", evil)],
+        &[(b'2', "l", "../canary", b""), (b'1', "h", "l/file", b"")],
         &Refused,
+        &Refused,
+    );
+    check(
+        "hard link out through a link, then a file of its name",
+        &[(b'2', "l", "../canary", b""), (b'1', "h", "l/file", b""), (f, "h", "", evil)],
+        &Holds(&[("h", "evil")]),
         &Refused,
     );
     check("hard link to a folder", &[(b'5', "d", "", b""), (b'1', "h", "d", b"")], &Refused, &Refused);

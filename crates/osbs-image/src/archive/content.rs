@@ -80,10 +80,10 @@ pub(crate) fn inflate(
     cancel: &CancellationToken,
     each: &mut dyn FnMut(&[u8]) -> Result<(), LayerError>,
 ) -> Result<LayerNote, LayerError> {
-    let failed = |source: io::Error| LayerError::Read { what: format!("layer {}", layer.digest), source };
+    let failed = |source: io::Error| LayerError::read(&format!("layer {}", layer.digest), source);
     let blob = store.open_blob(layer)?;
     thread::scope(|scope| {
-        let (mut reader, inflater) = spawn_inflater(scope, blob, &|_| ());
+        let (mut reader, inflater) = spawn_inflater(scope, blob, store.options().limits, &|_| ());
         let mut buffer = vec![0; 256 << 10];
         loop {
             if cancel.is_cancelled() {

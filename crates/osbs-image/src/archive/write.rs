@@ -163,7 +163,7 @@ fn recompress(store: &Store, layer: &Descriptor, path: &Path, cancel: &Cancellat
     let tmp = store.tmp_path("deflate");
     let file = File::create_new(&tmp).map_err(StoreError::io("create", &tmp))?;
     let result = thread::scope(|scope| {
-        let (reader, inflater) = spawn_inflater(scope, store.open_blob(layer)?, &|_| ());
+        let (reader, inflater) = spawn_inflater(scope, store.open_blob(layer)?, store.options().limits, &|_| ());
         let mut source = ReaderSource { reader, what: format!("layer {}", layer.digest) };
         let pipeline = Pipeline {
             compression: Compression::default(),

@@ -115,8 +115,26 @@ impl LayerError {
         }
     }
 
+    /// A stream could not be read. A limit that was met on the way is told as such.
+    pub(crate) fn read(what: &str, source: io::Error) -> Self {
+        if let Some(met) = source.get_ref().and_then(|inner| inner.downcast_ref::<LimitMet>()) {
+            let LimitMet { limit, unit, option } = *met;
+            return Self::Limit { what: what.to_owned(), limit, unit, option };
+        }
+        Self::Read { what: what.to_owned(), source }
+    }
+
     pub(crate) fn file(action: &'static str, path: impl AsRef<OsStr>) -> impl FnOnce(io::Error) -> Self {
         let path = Path::new(path.as_ref()).to_owned();
         move |source| Self::File { action, path, source }
     }
+}
+
+/// A limit, told through a [`Read`](io::Read).
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("more than {limit} {unit}")]
+pub(crate) struct LimitMet {
+    pub limit: u64,
+    pub unit: &'static str,
+    pub option: &'static str,
 }

@@ -10,5 +10,6 @@ mod write;
 
 pub(crate) use deflate::{BlockCompressor, GZIP_HEADER, gzip_trailer};
 pub use error::LayerError;
+pub(crate) use error::LimitMet;
 pub(crate) use plan::{is_layer_xattr, is_opaque, is_whiteout};
 pub use write::{BlobSink, Compression, LayerRequest, LayerTap, WrittenLayer, write_layer};

@@ -10,6 +10,10 @@ use tar_core::{EntryType, PaxExtensions, SparseEntry};
 const CHUNK: usize = 64 << 10;
 /// Headers of one entry together: 1 MiB of names and PAX records, a sparse map of 10,000 pieces.
 const MAX_HEADERS: usize = 2 << 20;
+/// Bytes of headers in a whole archive, and how many more each entry brings: without it an archive could go on for ever
+/// with headers that make no entry, or hardly one.
+const HEADERS: u64 = 64 << 20;
+const HEADERS_EACH: u64 = 4096;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,13 @@ pub(crate) struct TarEntry {
     pub sparse: Option<(Vec<SparseEntry>, u64)>,
 }
 
+impl TarEntry {
+    /// Bytes of the file, holes included: who copies it later may not know that they are holes.
+    pub(crate) fn file_size(&self) -> u64 {
+        self.sparse.as_ref().map_or(self.size, |(_, size)| *size)
+    }
+}
+
 /// Reads a tar. The content of an entry must be read, or is skipped, before the next.
 pub(crate) struct TarReader<R> {
     reader: R,
@@ -52,6 +63,8 @@ pub(crate) struct TarReader<R> {
     from: usize,
     content: u64,
     padding: u64,
+    /// Bytes of headers that may still come; every entry adds some.
+    allowance: u64,
     ended: bool,
 }
 
@@ -70,6 +83,7 @@ impl<R: Read> TarReader<R> {
             from: 0,
             content: 0,
             padding: 0,
+            allowance: HEADERS,
             ended: false,
         }
     }
@@ -89,7 +103,7 @@ impl<R: Read> TarReader<R> {
                 return Ok(None);
             }
             if available < want {
-                let cut = LayerError::Read { what: self.what.clone(), source: io::ErrorKind::UnexpectedEof.into() };
+                let cut = LayerError::read(&self.what, io::ErrorKind::UnexpectedEof.into());
                 return Err(cut);
             }
             let input = &self.buffer[self.from..];
@@ -106,19 +120,19 @@ impl<R: Read> TarReader<R> {
                     check_chain(input)
                         .and_then(|_| check_global(pax_data))
                         .map_err(|reason| refuse(&self.what, b"", reason))?;
-                    self.from += consumed;
+                    self.spend(consumed)?;
                     want = 512;
                 }
                 ParseEvent::Entry { consumed, entry } => {
                     let owned = own(input, &entry, &self.limits).map_err(|e| e.of(&self.what, &entry.path))?;
-                    return Ok(Some(self.begin(consumed, owned)));
+                    return self.begin(consumed, owned).map(Some);
                 }
                 ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
                     let mut owned = own(input, &entry, &self.limits).map_err(|e| e.of(&self.what, &entry.path))?;
                     check_sparse(&sparse_map, &owned, real_size)
                         .map_err(|reason| refuse(&self.what, &owned.path, reason))?;
                     owned.sparse = Some((sparse_map, real_size));
-                    return Ok(Some(self.begin(consumed, owned)));
+                    return self.begin(consumed, owned).map(Some);
                 }
                 ParseEvent::End { consumed } => {
                     self.from += consumed;
@@ -129,11 +143,21 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn begin(&mut self, consumed: usize, entry: TarEntry) -> TarEntry {
-        self.from += consumed;
+    fn begin(&mut self, consumed: usize, entry: TarEntry) -> Result<TarEntry, LayerError> {
+        self.allowance = self.allowance.saturating_add(HEADERS_EACH);
+        self.spend(consumed)?;
         self.content = entry.size;
         self.padding = entry.size.wrapping_neg() % 512;
-        entry
+        Ok(entry)
+    }
+
+    fn spend(&mut self, consumed: usize) -> Result<(), LayerError> {
+        self.from += consumed;
+        match self.allowance.checked_sub(consumed as u64) {
+            Some(left) => self.allowance = left,
+            None => return Err(refuse(&self.what, b"", "the headers of the archive are too long".to_owned())),
+        }
+        Ok(())
     }
 
     /// Reads content of the current entry; 0 at its end.
@@ -153,7 +177,7 @@ impl<R: Read> TarReader<R> {
     /// Reads on to the end of the stream, so that whoever hashes below sees every byte; gives the reader back.
     pub(crate) fn finish(mut self) -> Result<R, LayerError> {
         let what = self.what;
-        io::copy(&mut self.reader, &mut io::sink()).map_err(|source| LayerError::Read { what, source })?;
+        io::copy(&mut self.reader, &mut io::sink()).map_err(|source| LayerError::read(&what, source))?;
         Ok(self.reader)
     }
 
@@ -168,11 +192,10 @@ impl<R: Read> TarReader<R> {
             let most = scratch.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             match self.read_raw(&mut scratch[..most]) {
                 Ok(0) => {
-                    let source = io::ErrorKind::UnexpectedEof.into();
-                    return Err(LayerError::Read { what: self.what.clone(), source });
+                    return Err(LayerError::read(&self.what, io::ErrorKind::UnexpectedEof.into()));
                 }
                 Ok(got) => left -= got as u64,
-                Err(source) => return Err(LayerError::Read { what: self.what.clone(), source }),
+                Err(source) => return Err(LayerError::read(&self.what, source)),
             }
         }
         Ok(())
@@ -209,7 +232,7 @@ impl<R: Read> TarReader<R> {
                 Ok(0) => break,
                 Ok(got) => length += got,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(LayerError::Read { what: self.what.clone(), source }),
+                Err(source) => return Err(LayerError::read(&self.what, source)),
             }
         }
         self.buffer.truncate(length);

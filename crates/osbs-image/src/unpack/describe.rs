@@ -53,7 +53,7 @@ impl Tree {
     fn xattr_result(&self, result: Result<(), Errno>, name: &[u8], path: &[u8]) -> Result<(), LayerError> {
         match result {
             Err(Errno::NOTSUP | Errno::PERM) if name != b"security.capability" => Ok(()),
-            other => other.map_err(|e| self.file("set attributes of", path)(e.into())),
+            other => other.map_err(|e| self.not_made("set attributes of", path, e)),
         }
     }
 

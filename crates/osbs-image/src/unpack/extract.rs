@@ -51,7 +51,7 @@ pub fn extract_tar(
         if cancel.is_cancelled() {
             return Err(LayerError::Cancelled);
         }
-        if tree.bytes.saturating_add(entry.size) > options.max_bytes {
+        if tree.bytes.saturating_add(entry.file_size()) > options.max_bytes {
             return Err(limit(options.max_bytes, "bytes"));
         }
         if tree.entries >= options.max_entries {

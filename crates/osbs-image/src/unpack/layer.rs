@@ -2,42 +2,31 @@
 //!
 //! Two threads a layer: one reads, verifies and inflates, the other hashes for the diff id and writes files.
 
-use crate::blob::BlobReader;
-use crate::decompress::LayerReader;
 use crate::error::StoreError;
 use crate::gzip_reader::GzipFacts;
 use crate::layer::LayerError;
 use crate::layer::pipeline::join;
+use crate::limits::Limits;
 use crate::manifest::Descriptor;
 use crate::note::LayerNote;
 use crate::rooted::{self, remove_tree};
 use crate::store::Store;
 use crate::stored_image::StoredImage;
 use crate::tar::TarReader;
+use crate::unpack::inflate::{ChannelReader, spawn_inflater};
 use crate::unpack::lower;
 use crate::unpack::tree::{Overrides, Reading, Tree};
 use osbs_types::Digest;
 use rustix::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-const CHUNK: usize = 256 << 10;
-/// Chunks on their way between the two threads of a layer.
-const QUEUE: usize = 8;
-/// Entries of one layer. Every one costs an inode, of which a disk has a few million.
-const MAX_ENTRIES: u64 = 4_000_000;
-/// Bytes of one unpacked layer.
-const MAX_BYTES: u64 = 256 << 30;
 
 impl Store {
     /// Unpacks every layer that is not unpacked yet, in parallel, at most once a machine, and verifies digests and diff
@@ -130,14 +119,15 @@ impl Store {
     ) -> Result<Unpacked, LayerError> {
         let folder = TmpFolder::make(self)?;
         let what = format!("layer {}", layer.digest);
+        let limits = self.options().limits;
         let root = rooted::open_root(&folder.path).map_err(LayerError::file("open", &folder.path))?;
         let mut tree = Tree::new(root.as_fd(), Reading::Layer(self.overlay_xattrs()), Overrides::default(), &what)
             .map_err(LayerError::file("open", &folder.path))?;
         let blob = self.open_blob(layer)?;
         let (reader, facts) = thread::scope(|scope| {
-            let (reader, inflater) = spawn_inflater(scope, blob, progress);
-            let mut tar = TarReader::new(reader, what.clone(), &self.options().limits);
-            let written = write_entries(&mut tar, &mut tree, cancel);
+            let (reader, inflater) = spawn_inflater(scope, blob, limits, progress);
+            let mut tar = TarReader::new(reader, what.clone(), &limits);
+            let written = write_entries(&mut tar, &mut tree, &limits, cancel);
             let reader = written.and_then(|()| tar.finish());
             // With the receiver gone the other thread ends too.
             reader.map(|mut reader| {
@@ -145,7 +135,7 @@ impl Store {
                 (reader, join(inflater))
             })
         })?;
-        let facts = facts.map_err(|source| LayerError::Read { what, source })?;
+        let facts = facts.map_err(|source| LayerError::read(&what, source))?;
         let note = reader.note(facts.as_ref());
         if note.diff_id != *diff_id {
             let (layer, expected) = (layer.digest.clone(), diff_id.clone());
@@ -205,6 +195,7 @@ fn place(
 fn write_entries(
     tar: &mut TarReader<ChannelReader>,
     tree: &mut Tree,
+    limits: &Limits,
     cancel: &CancellationToken,
 ) -> Result<(), LayerError> {
     while let Some(entry) = tar.next()? {
@@ -212,11 +203,11 @@ fn write_entries(
             return Err(LayerError::Cancelled);
         }
         let limit = |limit, unit| LayerError::Limit { what: tar.what().to_owned(), limit, unit, option: unit };
-        if tree.entries >= MAX_ENTRIES {
-            return Err(limit(MAX_ENTRIES, "entries"));
+        if tree.entries >= limits.entries {
+            return Err(limit(limits.entries, "entries"));
         }
-        if tree.bytes.saturating_add(entry.size) > MAX_BYTES {
-            return Err(limit(MAX_BYTES, "bytes"));
+        if tree.bytes.saturating_add(entry.file_size()) > limits.bytes {
+            return Err(limit(limits.bytes, "bytes"));
         }
         tree.apply(tar, entry)?;
     }
@@ -259,117 +250,5 @@ impl Drop for TmpFolder {
             // What cannot be removed now is removed by gc.
             let _ = remove_tree(parent.as_fd(), name.as_bytes());
         }
-    }
-}
-
-type Inflated<'s> = ScopedJoinHandle<'s, io::Result<Option<GzipFacts>>>;
-
-/// Starts the thread that reads, verifies and inflates a blob. Its result comes when everything was read or the reader gone.
-pub(crate) fn spawn_inflater<'s>(
-    scope: &'s Scope<'s, '_>,
-    blob: BlobReader,
-    progress: &'s (dyn Fn(u64) + Sync),
-) -> (ChannelReader, Inflated<'s>) {
-    let (send, receive) = sync_channel(QUEUE);
-    let thread = scope.spawn(move || {
-        let mut reader = match LayerReader::new(Counting { blob, progress }) {
-            Ok(reader) => reader,
-            Err(e) => {
-                let _ = send.send(Err(e));
-                return Ok(None);
-            }
-        };
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            let mut length = 0;
-            let error = loop {
-                match reader.read(&mut chunk[length..]) {
-                    Ok(0) => break None,
-                    Ok(got) => length += got,
-                    Err(e) => break Some(e),
-                }
-            };
-            chunk.truncate(length);
-            if length > 0 && send.send(Ok(chunk)).is_err() {
-                return Ok(None);
-            }
-            if let Some(e) = error {
-                let _ = send.send(Err(e));
-                return Ok(None);
-            }
-            if length < CHUNK {
-                break;
-            }
-        }
-        let (facts, mut counting) = reader.finish()?;
-        counting.blob.finish()?;
-        Ok(facts)
-    });
-    (ChannelReader::new(receive), thread)
-}
-
-struct Counting<'a> {
-    blob: BlobReader,
-    progress: &'a (dyn Fn(u64) + Sync),
-}
-
-impl Read for Counting<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.blob.read(buffer)?;
-        (self.progress)(got as u64);
-        Ok(got)
-    }
-}
-
-/// The uncompressed bytes, hashed as they are read.
-pub(crate) struct ChannelReader {
-    receive: Option<Receiver<io::Result<Vec<u8>>>>,
-    chunk: Vec<u8>,
-    at: usize,
-    hash: Sha256,
-    crc: crc32fast::Hasher,
-    size: u64,
-}
-
-impl ChannelReader {
-    fn new(receive: Receiver<io::Result<Vec<u8>>>) -> Self {
-        let (hash, crc) = (Sha256::new(), crc32fast::Hasher::new());
-        Self { receive: Some(receive), chunk: Vec::new(), at: 0, hash, crc, size: 0 }
-    }
-
-    /// Lets the sending thread end.
-    pub(crate) fn close(&mut self) {
-        self.receive = None;
-    }
-
-    /// What was learnt, when everything was read.
-    pub(crate) fn note(&self, facts: Option<&GzipFacts>) -> LayerNote {
-        LayerNote {
-            diff_id: Digest::from_sha256(&self.hash.clone().finalize().into()),
-            uncompressed_size: self.size,
-            crc32: self.crc.clone().finalize(),
-            splice: facts.and_then(|facts| facts.splice),
-        }
-    }
-}
-
-impl Read for ChannelReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() {
-            match self.receive.as_ref().map(Receiver::recv) {
-                Some(Ok(Ok(chunk))) => {
-                    self.hash.update(&chunk);
-                    self.crc.update(&chunk);
-                    self.size += chunk.len() as u64;
-                    (self.chunk, self.at) = (chunk, 0);
-                }
-                Some(Ok(Err(e))) => return Err(e),
-                Some(Err(_)) | None => return Ok(0),
-            }
-        }
-        let take = buffer.len().min(self.chunk.len() - self.at);
-        buffer[..take].copy_from_slice(&self.chunk[self.at..self.at + take]);
-        self.at += take;
-        Ok(take)
     }
 }

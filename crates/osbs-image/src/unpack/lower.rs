@@ -4,7 +4,7 @@
 //! the store must say both itself.
 
 use crate::layer::{LayerError, is_layer_xattr, is_opaque, is_whiteout};
-use crate::rooted::{self, stat};
+use crate::rooted::{self, remove_tree, stat};
 use crate::unpack::describe::timestamps;
 use crate::unpack::tree::{Tree, split};
 use osbs_types::OverlayXattrs;
@@ -27,11 +27,11 @@ pub(crate) fn complete(tree: &mut Tree, lowers: &[PathBuf]) -> Result<(), LayerE
     for path in lowers.iter().rev() {
         roots.push(rooted::open_root(path).map_err(LayerError::file("open", path))?);
     }
-    for (path, target) in std::mem::take(&mut tree.foreign_links) {
+    for (path, target) in tree.take_foreign_links() {
         link_below(tree, &roots, &path, &target)?;
     }
     describe_root(tree, &roots)?;
-    for path in std::mem::take(&mut tree.implied) {
+    for path in tree.take_implied() {
         describe(tree, &roots, &path)?;
     }
     Ok(())
@@ -45,12 +45,11 @@ fn describe_root(tree: &mut Tree, roots: &[OwnedFd]) -> Result<(), LayerError> {
     if let Some(below) = roots.first() {
         let stat = rustix::fs::fstat(below).map_err(|e| tree.file("inspect", b"")(e.into()))?;
         copy_description(&fd, below, &stat).map_err(tree.file("describe", b""))?;
-        tree.remember_time(b"", (stat.st_mtime, stat.st_mtime_nsec as u32));
+        tree.remember_time(b"", (stat.st_mtime, stat.st_mtime_nsec as u32))
     } else {
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).map_err(|e| tree.file("describe", b"")(e.into()))?;
-        tree.remember_time(b"", (0, 0));
+        tree.remember_time(b"", (0, 0))
     }
-    Ok(())
 }
 
 /// A folder that no layer describes is 0755, root's, of 1970: the same on every machine.
@@ -68,8 +67,7 @@ fn describe(tree: &mut Tree, roots: &[OwnedFd], path: &[u8]) -> Result<(), Layer
         }
     }
     rustix::fs::fchmod(&fd, mode).map_err(|e| tree.file("describe", path)(e.into()))?;
-    tree.remember_time(path, mtime);
-    Ok(())
+    tree.remember_time(path, mtime)
 }
 
 fn copy_description(to: &OwnedFd, from: &OwnedFd, stat: &Stat) -> io::Result<()> {
@@ -85,16 +83,16 @@ fn copy_description(to: &OwnedFd, from: &OwnedFd, stat: &Stat) -> io::Result<()>
 
 /// Copies the file below up into this layer under its own name, as overlayfs would on linking, and links to it.
 fn link_below(tree: &mut Tree, roots: &[OwnedFd], path: &[u8], target: &[u8]) -> Result<(), LayerError> {
-    let found = find(roots, target, tree.overlay_xattrs()).map_err(tree.file("look below for", target))?;
-    let Some(found) = found.filter(|f| FileType::from_raw_mode(f.stat.st_mode) == FileType::RegularFile) else {
-        return Err(tree.refuse(path, "it is a hard link to something that is not there"));
-    };
     let (target_folder, target_name) = split(target);
     let place = tree.folder(target_folder)?;
     match stat(&place, target_name) {
-        // An earlier link brought it up.
+        // An earlier link brought it up, or is it.
         Ok(here) if !is_whiteout(&here) => {}
         here => {
+            let found = find(roots, target, tree.overlay_xattrs()).map_err(tree.file("look below for", target))?;
+            let Some(found) = found.filter(|f| FileType::from_raw_mode(f.stat.st_mode) == FileType::RegularFile) else {
+                return Err(tree.refuse(path, "it is a hard link to something that is not there"));
+            };
             if here.is_ok() {
                 rustix::fs::unlinkat(&place, target_name, AtFlags::empty())
                     .map_err(|e| tree.file("replace", target)(e.into()))?;
@@ -106,10 +104,10 @@ fn link_below(tree: &mut Tree, roots: &[OwnedFd], path: &[u8], target: &[u8]) ->
     let folder = tree.folder(folder)?;
     match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
+        Err(Errno::ISDIR) => remove_tree(folder.as_fd(), name).map_err(tree.file("replace", path))?,
         Err(e) => return Err(tree.file("replace", path)(e.into())),
     }
-    rustix::fs::linkat(&place, target_name, &folder, name, AtFlags::empty())
-        .map_err(|e| tree.file("make hard link", path)(e.into()))
+    rustix::fs::linkat(&place, target_name, &folder, name, AtFlags::empty()).map_err(|e| tree.not_made("link", path, e))
 }
 
 fn copy_up(found: &Found, place: &OwnedFd, name: &[u8]) -> io::Result<()> {
@@ -129,38 +127,50 @@ fn copy_content(from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
     io::copy(from, to)
 }
 
-/// Finds a path in the merged layers, topmost first; links on the way are not followed.
+/// Finds a path in the merged layers, topmost first; links on the way are not followed. One layer is looked through after
+/// the other, so that few folders are open at once.
 fn find(roots: &[OwnedFd], path: &[u8], xattrs: OverlayXattrs) -> io::Result<Option<Found>> {
-    let mut layers: Vec<OwnedFd> = Vec::new();
     for root in roots {
-        layers.push(rooted::reopen_dir(root.as_fd())?);
-    }
-    let mut parts = path.split(|b| *b == b'/').peekable();
-    while let Some(name) = parts.next() {
-        let mut merged = Vec::new();
-        for folder in layers {
-            let stat = match stat(&folder, name) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(e) => return Err(e.into()),
-            };
-            if is_whiteout(&stat) {
-                break;
-            }
-            if parts.peek().is_none() {
-                return Ok(Some(Found { folder, stat }));
-            }
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                break;
-            }
-            let child = rooted::open_child_dir(folder.as_fd(), name)?;
-            let opaque = is_opaque(&child, xattrs)?;
-            merged.push(child);
-            if opaque {
-                break;
-            }
+        match find_in(root, path, xattrs)? {
+            InLayer::Here(found) => return Ok(Some(found)),
+            InLayer::Hidden => return Ok(None),
+            InLayer::Below => {}
         }
-        layers = merged;
     }
     Ok(None)
+}
+
+/// What one layer says about a path.
+enum InLayer {
+    Here(Found),
+    /// It is not there, and nothing below can show.
+    Hidden,
+    /// Nothing: the layers below may have it.
+    Below,
+}
+
+fn find_in(root: &OwnedFd, path: &[u8], xattrs: OverlayXattrs) -> io::Result<InLayer> {
+    let mut folder = rooted::reopen_dir(root.as_fd())?;
+    let mut opaque = is_opaque(&folder, xattrs)?;
+    let mut parts = path.split(|b| *b == b'/').peekable();
+    while let Some(name) = parts.next() {
+        let stat = match stat(&folder, name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) if opaque => return Ok(InLayer::Hidden),
+            Err(Errno::NOENT) => return Ok(InLayer::Below),
+            Err(e) => return Err(e.into()),
+        };
+        if is_whiteout(&stat) {
+            return Ok(InLayer::Hidden);
+        }
+        if parts.peek().is_none() {
+            return Ok(InLayer::Here(Found { folder, stat }));
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(InLayer::Hidden);
+        }
+        folder = rooted::open_child_dir(folder.as_fd(), name)?;
+        opaque |= is_opaque(&folder, xattrs)?;
+    }
+    Ok(InLayer::Below)
 }

@@ -2,9 +2,12 @@
 
 mod describe;
 mod extract;
+mod folders;
+mod inflate;
 mod layer;
 mod lower;
+mod make;
 mod tree;
 
 pub use extract::{ExtractOptions, Extracted, extract_tar};
-pub(crate) use layer::{ChannelReader, spawn_inflater};
+pub(crate) use inflate::{ChannelReader, spawn_inflater};

@@ -3,23 +3,25 @@
 //! Two readings of a tar: a *layer*, where `.wh.` names remove and the result is in overlayfs format, and a *plain* one.
 //! Hostile entries are refused or end up inside the root: folders are opened by openat2 with RESOLVE_IN_ROOT, or one
 //! component at a time; what is made is made by a single name in an open folder and never follows a link there.
+//!
+//! This file reads names and markers; `folders` finds the folder of an entry, `make` makes what it names.
 
-use crate::layer::{LayerError, is_whiteout};
-use crate::rooted::{self, make_dir, remove_tree, stat};
+use crate::layer::LayerError;
+use crate::rooted::{self, stat};
 use crate::tar::{EntryKind, TarEntry, TarReader};
 use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
+use rustix::fs::{FileType, Mode, XattrFlags};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// As many links are followed in one path as Linux does.
-const MAX_LINKS: usize = 40;
 const COPY: usize = 256 << 10;
+/// Bytes of folder names that are kept until the end, for times and descriptions. A million folders need about 100 MB.
+const MAX_REMEMBERED: u64 = 512 << 20;
 
 /// How the tar is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +40,31 @@ pub(crate) struct Overrides {
 
 /// The tree being written, and what is left to do at its end.
 pub(crate) struct Tree {
-    root: OwnedFd,
-    reading: Reading,
+    pub(super) root: OwnedFd,
+    pub(super) reading: Reading,
     overrides: Overrides,
     what: String,
     /// The folder used last, by its path in the archive.
-    folder: Option<(Vec<u8>, OwnedFd)>,
+    pub(super) folder: Option<(Vec<u8>, OwnedFd)>,
     /// Folder times, set at the end because every new file changes them.
-    times: Vec<(Vec<u8>, (i64, u32))>,
+    times: BTreeMap<Vec<u8>, (i64, u32)>,
     /// Folders no entry described, by path. The layers below know their mode and owner.
-    pub implied: BTreeSet<Vec<u8>>,
-    /// Hard links whose target is not in this layer: path and target.
-    pub foreign_links: Vec<(Vec<u8>, Vec<u8>)>,
-    buffer: Vec<u8>,
+    implied: BTreeSet<Vec<u8>>,
+    /// Hard links whose target is not in this layer: path, then number of the entry and target.
+    foreign_links: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    remembered: u64,
+    pub(super) buffer: Vec<u8>,
     pub entries: u64,
     pub bytes: u64,
     root_seen: bool,
+}
+
+/// Where an entry goes: its cleaned path, and name in an open folder.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub path: &'a [u8],
+    pub folder: &'a OwnedFd,
+    pub name: &'a [u8],
 }
 
 impl Tree {
@@ -64,9 +75,10 @@ impl Tree {
             overrides,
             what: what.to_owned(),
             folder: None,
-            times: Vec::new(),
+            times: BTreeMap::new(),
             implied: BTreeSet::new(),
-            foreign_links: Vec::new(),
+            foreign_links: BTreeMap::new(),
+            remembered: 0,
             buffer: vec![0; COPY],
             entries: 0,
             bytes: 0,
@@ -78,11 +90,7 @@ impl Tree {
         self.root.as_fd()
     }
 
-    fn is_layer(&self) -> bool {
-        matches!(self.reading, Reading::Layer(_))
-    }
-
-    /// Names of the marks of overlayfs; an archive that is no layer has none.
+    /// Names of the marks in the tree.
     pub(crate) fn overlay_xattrs(&self) -> OverlayXattrs {
         match self.reading {
             Reading::Layer(xattrs) => xattrs,
@@ -109,17 +117,17 @@ impl Tree {
             return self.apply_root(&entry);
         }
         let (folder_path, name) = split(&path);
-        if self.is_layer() && self.marker(&path, folder_path, name)? {
+        if self.reading != Reading::Plain && self.marker(&path, folder_path, name)? {
             return Ok(());
         }
         let folder = self.folder(folder_path)?;
-        let result = self.make(tar, &entry, &path, &folder, name);
+        let result = self.make(tar, &entry, Place { path: &path, folder: &folder, name });
         self.folder = Some((folder_path.to_vec(), folder));
         result
     }
 
     /// Components joined by one slash. `..` is refused: no tool writes it.
-    fn clean(&self, path: &[u8]) -> Result<Vec<u8>, LayerError> {
+    pub(super) fn clean(&self, path: &[u8]) -> Result<Vec<u8>, LayerError> {
         let mut clean = Vec::with_capacity(path.len());
         for part in path.split(|b| *b == b'/') {
             match part {
@@ -148,7 +156,7 @@ impl Tree {
             return Ok(());
         }
         self.root_seen = true;
-        self.times.push((Vec::new(), entry.mtime));
+        self.remember_time(b"", entry.mtime)?;
         let root = self.root.try_clone().map_err(LayerError::file("open", "/"))?;
         self.describe(&root, entry, b"/")
     }
@@ -182,7 +190,7 @@ impl Tree {
             Ok(_) => {}
             Err(Errno::NOENT) => {
                 rustix::fs::mknodat(&folder, target, FileType::CharacterDevice, Mode::empty(), 0)
-                    .map_err(|e| self.file("make whiteout", path)(e.into()))?;
+                    .map_err(|e| self.not_made("make whiteout", path, e))?;
             }
             Err(e) => return Err(self.file("inspect", path)(e.into())),
         }
@@ -190,284 +198,86 @@ impl Tree {
         Ok(true)
     }
 
-    fn set_opaque(&self, folder: &OwnedFd, path: &[u8]) -> Result<(), LayerError> {
+    pub(super) fn set_opaque(&self, folder: &OwnedFd, path: &[u8]) -> Result<(), LayerError> {
         rustix::fs::fsetxattr(folder, self.overlay_xattrs().opaque(), b"y", XattrFlags::empty())
             .map_err(|e| self.file("mark as opaque", path)(e.into()))
     }
 
-    /// The folder at this path of the archive, made if it is not there. Links are followed inside the root.
-    pub(crate) fn folder(&mut self, path: &[u8]) -> Result<OwnedFd, LayerError> {
-        if let Some((cached, fd)) = self.folder.take()
-            && cached == path
-        {
-            return Ok(fd);
-        }
-        match rooted::open_folder_in_root(self.root.as_fd(), path) {
-            Ok(fd) => Ok(fd),
-            Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::NOTDIR) => self.make_folders(path),
-            Err(e) => Err(self.file("open folder", path)(e.into())),
-        }
+    /// Remembers a folder's time, for [`Tree::finish`].
+    pub(crate) fn remember_time(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<(), LayerError> {
+        self.times.insert(path.to_vec(), mtime);
+        self.remember(path.len())
     }
 
-    /// Walks one component at a time, as a process in a chroot would, and makes what is missing.
-    fn make_folders(&mut self, path: &[u8]) -> Result<OwnedFd, LayerError> {
-        let mut todo: Vec<Vec<u8>> = components(path);
-        let mut stack: Vec<(Vec<u8>, OwnedFd)> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = todo.pop() {
-            if name == b".." {
-                stack.pop();
-                continue;
-            }
-            let at = stack.last().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd());
-            let found = stat(&at, &name);
-            let here = || {
-                let mut here: Vec<u8> = Vec::new();
-                for (part, _) in &stack {
-                    here.extend_from_slice(part);
-                    here.push(b'/');
-                }
-                [here.as_slice(), &name].concat()
-            };
-            let kind = match &found {
-                Ok(found) => FileType::from_raw_mode(found.st_mode),
-                Err(Errno::NOENT) => {
-                    make_dir(at, &name).map_err(self.file("make folder", &here()))?;
-                    self.implied.insert(here());
-                    FileType::Directory
-                }
-                Err(e) => return Err(self.file("inspect", &here())((*e).into())),
-            };
-            match kind {
-                FileType::Directory => {}
-                FileType::Symlink => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(self.refuse(path, "too many symbolic links"));
-                    }
-                    let target = rustix::fs::readlinkat(at, name.as_slice(), Vec::new())
-                        .map_err(|e| self.file("read link", &here())(e.into()))?
-                        .into_bytes();
-                    if target.first() == Some(&b'/') {
-                        stack.clear();
-                    }
-                    todo.extend(components(&target));
-                    continue;
-                }
-                _ if self.is_layer() && found.as_ref().is_ok_and(is_whiteout) => {
-                    let unlink = rustix::fs::unlinkat(at, name.as_slice(), AtFlags::empty());
-                    unlink.map_err(|e| self.file("replace", &here())(e.into()))?;
-                    make_dir(at, &name).map_err(self.file("make folder", &here()))?;
-                    let fd = rooted::open_child_dir(at, &name).map_err(self.file("open", &here()))?;
-                    self.set_opaque(&fd, &here())?;
-                    self.implied.insert(here());
-                }
-                _ => return Err(self.refuse(path, "a part of its path is not a folder")),
-            }
-            let fd = rooted::open_child_dir(at, &name).map_err(self.file("open folder", &here()))?;
-            stack.push((name, fd));
-        }
-        match stack.pop() {
-            Some((_, fd)) => Ok(fd),
-            None => rooted::reopen_dir(self.root.as_fd()).map_err(LayerError::file("open", "/")),
-        }
+    /// Remembers a folder that no entry described yet.
+    pub(super) fn remember_implied(&mut self, path: Vec<u8>) -> Result<(), LayerError> {
+        let length = path.len();
+        self.implied.insert(path);
+        self.remember(length)
     }
 
-    fn make<R: Read>(
-        &mut self,
-        tar: &mut TarReader<R>,
-        entry: &TarEntry,
-        path: &[u8],
-        folder: &OwnedFd,
-        name: &[u8],
-    ) -> Result<(), LayerError> {
-        if name.len() > 255 {
-            return Err(self.refuse(path, "its name is longer than 255 bytes"));
-        }
-        match entry.kind {
-            EntryKind::Folder => return self.make_dir_entry(entry, path, folder, name),
-            EntryKind::HardLink => return self.make_hard_link(entry, path, folder, name),
-            _ => self.clear_place(folder, name, path)?,
-        }
-        let failed = |e: Errno| self.file("make", path)(e.into());
-        let special = match entry.kind {
-            EntryKind::File => return self.make_file(tar, entry, path, folder, name),
-            EntryKind::Symlink => {
-                rustix::fs::symlinkat(entry.link.as_slice(), folder, name).map_err(failed)?;
-                return self.describe_name(folder, name, entry, path);
-            }
-            EntryKind::Fifo => FileType::Fifo,
-            EntryKind::Block => FileType::BlockDevice,
-            _ => FileType::CharacterDevice,
-        };
-        let device = rustix::fs::makedev(entry.device.0, entry.device.1);
-        if special == FileType::CharacterDevice && device == 0 {
-            return Err(self.refuse(path, "a device 0:0 would be a whiteout"));
-        }
-        rustix::fs::mknodat(folder, name, special, Mode::empty(), device).map_err(failed)?;
-        self.describe_name(folder, name, entry, path)
-    }
-
-    fn make_dir_entry(
-        &mut self,
-        entry: &TarEntry,
-        path: &[u8],
-        folder: &OwnedFd,
-        name: &[u8],
-    ) -> Result<(), LayerError> {
-        let mut opaque = false;
-        match stat(folder, name) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {}
-            Ok(found) => {
-                opaque = self.is_layer() && is_whiteout(&found);
-                // ADD over a link to a folder keeps the link, as Docker does.
-                if self.reading == Reading::Plain
-                    && FileType::from_raw_mode(found.st_mode) == FileType::Symlink
-                    && rooted::open_folder_in_root(self.root.as_fd(), path).is_ok()
-                {
-                    return Ok(());
-                }
-                self.clear_place(folder, name, path)?;
-                make_dir(folder.as_fd(), name).map_err(self.file("make folder", path))?;
-            }
-            Err(Errno::NOENT) => make_dir(folder.as_fd(), name).map_err(self.file("make folder", path))?,
-            Err(e) => return Err(self.file("inspect", path)(e.into())),
-        }
-        let fd = rooted::open_child_dir(folder.as_fd(), name).map_err(self.file("open folder", path))?;
-        if opaque {
-            self.set_opaque(&fd, path)?;
-        }
+    pub(super) fn described(&mut self, path: &[u8]) {
         self.implied.remove(path);
-        self.times.push((path.to_vec(), entry.mtime));
-        self.describe(&fd, entry, path)
     }
 
-    fn make_hard_link(
-        &mut self,
-        entry: &TarEntry,
-        path: &[u8],
-        folder: &OwnedFd,
-        name: &[u8],
-    ) -> Result<(), LayerError> {
-        let target = self.clean(&entry.link)?;
-        let (target_folder, target_name) = split(&target);
-        if target_name.is_empty() {
-            return Err(self.refuse(path, "it is a hard link to the root"));
-        }
-        let place = match rooted::open_folder_in_root(self.root.as_fd(), target_folder) {
-            Ok(place) => stat(&place, target_name).map(|found| (place, found)),
-            Err(e) => Err(e),
-        };
-        let (place, found) = match place {
-            Ok((place, found)) if !(self.is_layer() && is_whiteout(&found)) => (place, found),
-            Ok(_) | Err(Errno::NOENT) if self.is_layer() => {
-                self.foreign_links.push((path.to_vec(), target));
-                return Ok(());
-            }
-            Ok(_) => return Err(self.refuse(path, "it is a hard link to a device 0:0")),
-            Err(e) => return Err(self.file("find the target of the hard link", path)(e.into())),
-        };
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            return Err(self.refuse(path, "it is a hard link to a folder"));
-        }
-        if stat(folder, name).is_ok_and(|mine| mine.st_ino == found.st_ino && mine.st_dev == found.st_dev) {
+    /// Remembers a hard link to something that this layer does not bring.
+    pub(super) fn remember_link(&mut self, path: &[u8], target: Vec<u8>) -> Result<(), LayerError> {
+        let length = path.len() + target.len();
+        self.foreign_links.insert(path.to_vec(), (self.entries, target));
+        self.remember(length)
+    }
+
+    fn remember(&mut self, length: usize) -> Result<(), LayerError> {
+        self.remembered += length as u64 + 64;
+        if self.remembered <= MAX_REMEMBERED {
             return Ok(());
         }
-        self.clear_place(folder, name, path)?;
-        rustix::fs::linkat(&place, target_name, folder, name, AtFlags::empty())
-            .map_err(|e| self.file("make hard link", path)(e.into()))
+        let (what, limit) = (self.what.clone(), MAX_REMEMBERED);
+        Err(LayerError::Limit { what, limit, unit: "bytes of folder names", option: "entries" })
     }
 
-    fn make_file<R: Read>(
-        &mut self,
-        tar: &mut TarReader<R>,
-        entry: &TarEntry,
-        path: &[u8],
-        folder: &OwnedFd,
-        name: &[u8],
-    ) -> Result<(), LayerError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))
-            .map_err(|e| self.file("make", path)(e.into()))?;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = match &entry.sparse {
-            None => self.copy(tar, &mut buffer, &fd, path, (0, entry.size)),
-            Some((map, real_size)) => map
-                .iter()
-                .try_for_each(|piece| self.copy(tar, &mut buffer, &fd, path, (piece.offset, piece.length)))
-                .and_then(|()| rustix::fs::ftruncate(&fd, *real_size).map_err(|e| self.file("size", path)(e.into()))),
-        };
-        self.buffer = buffer;
-        result?;
-        self.bytes += entry.size;
-        self.describe(&fd, entry, path)?;
-        self.set_times(&fd, entry.mtime, path)
-    }
-
-    /// Copies `length` bytes of the entry's content to `offset`.
-    fn copy<R: Read>(
-        &self,
-        tar: &mut TarReader<R>,
-        buffer: &mut [u8],
-        fd: &OwnedFd,
-        path: &[u8],
-        (mut offset, mut length): (u64, u64),
-    ) -> Result<(), LayerError> {
-        while length > 0 {
-            let most = buffer.len().min(usize::try_from(length).unwrap_or(usize::MAX));
-            let got = match tar.read_content(&mut buffer[..most]) {
-                Ok(got) if got > 0 => got,
-                Ok(_) => {
-                    return Err(LayerError::Read {
-                        what: self.what.clone(),
-                        source: io::ErrorKind::UnexpectedEof.into(),
-                    });
-                }
-                Err(source) => return Err(LayerError::Read { what: self.what.clone(), source }),
-            };
-            let mut rest = &buffer[..got];
-            while !rest.is_empty() {
-                let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, rest, offset))
-                    .map_err(|e| self.file("write", path)(e.into()))?;
-                rest = &rest[written..];
-                offset += written as u64;
-            }
-            length -= got as u64;
+    /// Forgets what was remembered of something that is replaced, and of all in it.
+    pub(super) fn forget(&mut self, path: &[u8], folder: bool) {
+        self.foreign_links.remove(path);
+        if !folder {
+            return;
         }
-        Ok(())
-    }
-
-    /// Removes what stands in the way, a whole folder if need be.
-    fn clear_place(&mut self, folder: &OwnedFd, name: &[u8], path: &[u8]) -> Result<(), LayerError> {
-        let found = match stat(folder, name) {
-            Err(Errno::NOENT) => return Ok(()),
-            other => other.map_err(|e| self.file("inspect", path)(e.into()))?,
-        };
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            remove_tree(folder.as_fd(), name).map_err(self.file("replace", path))?;
-            let inside = [path, b"/"].concat();
-            self.implied.retain(|dir| dir != path && !dir.starts_with(&inside));
-            self.times.retain(|(dir, _)| dir != path && !dir.starts_with(&inside));
-            self.foreign_links.retain(|(link, _)| !link.starts_with(&inside));
-        } else {
-            rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|e| self.file("replace", path)(e.into()))?;
+        self.implied.remove(path);
+        self.times.remove(path);
+        // All that begin with the path and a slash: `0` is the byte after it.
+        let inside = [path, b"/"].concat()..[path, b"0"].concat();
+        let implied: Vec<_> = self.implied.range(inside.clone()).cloned().collect();
+        for path in implied {
+            self.implied.remove(&path);
         }
-        Ok(())
+        let times: Vec<_> = self.times.range(inside.clone()).map(|(path, _)| path.clone()).collect();
+        for path in times {
+            self.times.remove(&path);
+        }
+        let links: Vec<_> = self.foreign_links.range(inside).map(|(path, _)| path.clone()).collect();
+        for path in links {
+            self.foreign_links.remove(&path);
+        }
     }
 
-    /// Remembers a folder's time, for [`Tree::finish`].
-    pub(crate) fn remember_time(&mut self, path: &[u8], mtime: (i64, u32)) {
-        self.times.push((path.to_vec(), mtime));
+    /// Hard links to what the layers below bring: path and target, in the order of the archive.
+    pub(super) fn take_foreign_links(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut links: Vec<_> = std::mem::take(&mut self.foreign_links).into_iter().collect();
+        links.sort_by_key(|(_, (number, _))| *number);
+        links.into_iter().map(|(path, (_, target))| (path, target)).collect()
+    }
+
+    /// Folders that no entry described, by path.
+    pub(super) fn take_implied(&mut self) -> BTreeSet<Vec<u8>> {
+        std::mem::take(&mut self.implied)
     }
 
     /// Sets the times of the folders.
     pub(crate) fn finish(&mut self) -> Result<(), LayerError> {
         for (path, mtime) in std::mem::take(&mut self.times) {
-            match rooted::open_folder_in_root(self.root.as_fd(), &path) {
-                Ok(fd) => self.set_times(&fd, mtime, &path)?,
-                // Replaced by a link that leads nowhere.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {}
-                Err(e) => return Err(self.file("open folder", &path)(e.into())),
+            // It may have been replaced by a link that leads nowhere.
+            if let Some(fd) = self.find_folder(&path)? {
+                self.set_times(&fd, mtime, &path)?;
             }
         }
         Ok(())
@@ -478,9 +288,35 @@ impl Tree {
         LayerError::file(action, display(path))
     }
 
+    /// The system does not take what the entry says, or is out of something.
+    pub(crate) fn not_made(&self, action: &'static str, path: &[u8], error: Errno) -> LayerError {
+        let of_entry = [
+            Errno::NAMETOOLONG,
+            Errno::INVAL,
+            Errno::NOENT,
+            Errno::FBIG,
+            Errno::LOOP,
+            Errno::NOTDIR,
+            Errno::RANGE,
+            Errno::TOOBIG,
+            Errno::OVERFLOW,
+            Errno::MLINK,
+        ];
+        if of_entry.contains(&error) {
+            return self.refuse(path, &format!("the system cannot {action} it: {error}"));
+        }
+        self.file(action, path)(error.into())
+    }
+
     pub(crate) fn refuse(&self, path: &[u8], reason: &str) -> LayerError {
-        let entry = PathBuf::from(OsStr::from_bytes(path));
+        // A path may have thousands of bytes; its end tells more than its beginning.
+        let shown = &path[path.len().saturating_sub(300)..];
+        let entry = PathBuf::from(OsStr::from_bytes(shown));
         LayerError::Entry { what: self.what.clone(), entry, reason: reason.to_owned() }
+    }
+
+    pub(crate) fn what(&self) -> &str {
+        &self.what
     }
 }
 
@@ -494,9 +330,4 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
     }
-}
-
-/// The components, last first, to be popped.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).rev().map(<[u8]>::to_vec).collect()
 }
