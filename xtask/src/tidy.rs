@@ -34,8 +34,9 @@ pub(crate) fn check(root: &Path) -> Vec<String> {
     check_ranks(root, &mut problems);
     let long_files = long_files(root, &mut problems);
     let mut sources = Vec::new();
-    rust_files(&root.join("crates"), &mut sources);
-    rust_files(&root.join("xtask"), &mut sources);
+    for folder in ["crates", "fuzz", "xtask"] {
+        rust_files(&root.join(folder), &mut sources);
+    }
     sources.sort();
     for path in sources {
         let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();

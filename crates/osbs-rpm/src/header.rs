@@ -103,11 +103,11 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The package a header describes.
+/// The package that a header blob of the database describes.
 ///
 /// # Errors
 /// A truncated header, or one without name, version or release.
-pub(crate) fn package(blob: &[u8]) -> Result<Package, HeaderError> {
+pub fn read_header(blob: &[u8]) -> Result<Package, HeaderError> {
     let header = Header::parse(blob)?;
     Ok(Package {
         name: header.text(NAME).ok_or(HeaderError::Missing("name"))?,
@@ -152,19 +152,19 @@ mod tests {
             (EPOCH, TYPE_INT32, &[0, 0, 0, 2]),
             (SIG_MD5, TYPE_BIN, &[0xab, 0xcd]),
         ]);
-        let package = package(&blob).expect("whole");
+        let package = read_header(&blob).expect("whole");
         assert_eq!((package.name.as_str(), package.epoch, package.sigmd5.as_deref()), ("hello", Some(2), Some("abcd")));
     }
 
     #[test]
     fn numbers_in_the_data_are_not_believed() {
         let blob = header(&[(NAME, TYPE_STRING, b"hello\0")]);
-        assert_eq!(package(&blob), Err(HeaderError::Missing("version")));
+        assert_eq!(read_header(&blob), Err(HeaderError::Missing("version")));
         for end in 0..blob.len() {
-            assert!(package(&blob[..end]).is_err());
+            assert!(read_header(&blob[..end]).is_err());
         }
         let mut huge = blob;
         huge[..4].copy_from_slice(&[0xff; 4]);
-        assert!(matches!(package(&huge), Err(HeaderError::Truncated { .. })));
+        assert!(matches!(read_header(&huge), Err(HeaderError::Truncated { .. })));
     }
 }

@@ -10,5 +10,5 @@ mod package;
 mod signature;
 
 pub use database::{DATABASE_FOLDERS, DatabaseError, read_database};
-pub use header::HeaderError;
+pub use header::{HeaderError, read_header};
 pub use package::{Package, QUERY_FORMAT, parse_query_output};

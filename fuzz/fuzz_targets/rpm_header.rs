@@ -1,0 +1,4 @@
+//! The engine's program for [`osbs_fuzz::rpm_header`]; what must hold is said there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| osbs_fuzz::rpm_header(data));
