@@ -6,6 +6,7 @@
 use crate::container_config::config;
 use crate::mount_points::MountPoints;
 use crate::place::Place;
+use crate::rootless::{in_user_namespace, without_privileges};
 use crate::run_group::{LimitHit, RunGroup};
 use crate::run_spec::{BindMount, Network, RunSpec, StreamId};
 use crate::running::{Running, Stop};
@@ -53,6 +54,10 @@ pub fn run(
     }
     let files = BundleFiles::new(spec.bundle_dir);
     files.clear()?;
+    let rootless = in_user_namespace();
+    if rootless && spec.limits.need_cgroup() {
+        return Err(RuntimeError::LimitsNeedRoot);
+    }
     let (points, binds) = MountPoints::prepare(spec, network_files(spec)).map_err(RuntimeError::MountPoint)?;
     let name = container_name();
     let parent = spec.cgroup_path.as_deref().unwrap_or_default().trim_end_matches('/');
@@ -61,7 +66,11 @@ pub fn run(
         Some(map) => Place::prepare(map, spec, binds).map(|(place, binds)| (Some(place), binds))?,
         None => (None, binds),
     };
-    files.write_config(&config(spec, &binds, &group))?;
+    let mut document = config(spec, &binds, &group);
+    if rootless {
+        without_privileges(&mut document);
+    }
+    files.write_config(&document)?;
     let ended = start(runtime, spec, &files, &name, place)
         .and_then(|child| Running::new(child)?.follow(on_line, cancel, spec.limits.time));
     let hit = group.hit();

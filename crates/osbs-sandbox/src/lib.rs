@@ -20,6 +20,7 @@ mod place;
 mod probe_program;
 mod process;
 pub mod rooted;
+mod rootless;
 mod run_group;
 mod run_spec;
 mod running;
@@ -35,6 +36,7 @@ pub use id_map::{IdMap, IdMapError};
 pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
 pub use overlay::{Overlay, OverlayOptions};
 pub use process::{ProcessError, ProcessId};
+pub use rootless::{RootlessError, enter_user_namespace, in_user_namespace, is_root};
 pub use run_group::LimitHit;
 pub use run_spec::{
     BindMount, ContainerLimits, Network, RunSpec, Security, StreamId, Tmpfs, User, default_capabilities,

@@ -25,8 +25,8 @@ pub enum MountError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A new mount namespace was asked for when threads were running: they would stay in the old one.
-    #[error("a private mount namespace was asked for while {threads} threads run; it must come before the first one")]
+    /// A new mount or user namespace was asked for when threads were running: they would stay in the old one.
+    #[error("a namespace was asked for while {threads} threads run; it must come before the first one")]
     Threads {
         /// How many, the caller included.
         threads: usize,
@@ -69,10 +69,7 @@ impl MountError {
 /// # Errors
 /// [`MountError::Threads`] when it is too late, [`MountError::Refused`] without CAP_SYS_ADMIN.
 pub fn enter_private_mounts() -> Result<(), MountError> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        return Err(MountError::Threads { threads });
-    }
+    refuse_threads()?;
     let root = Path::new("/");
     // SAFETY: NEWNS unshares the mount table and the current folder, not the table of file descriptors, and there is
     // no other thread that could hold a path resolved in the old one.
@@ -80,6 +77,14 @@ pub fn enter_private_mounts() -> Result<(), MountError> {
         .map_err(|error| MountError::refused("make a private mount namespace at", root, error))?;
     rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(|error| MountError::refused("make private the mounts below", root, error))
+}
+
+/// [`MountError::Threads`] unless this process has one thread.
+pub(crate) fn refuse_threads() -> Result<(), MountError> {
+    match std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+        0 | 1 => Ok(()),
+        threads => Err(MountError::Threads { threads }),
+    }
 }
 
 /// The mount points at and below `dir` (links in it are not followed: the table holds real paths), in the order they

@@ -61,7 +61,7 @@ impl RunGroup {
             pids: None,
             resources: Map::new(),
         };
-        if limits.memory.is_none() && limits.pids.is_none() && limits.milli_cpus.is_none() {
+        if !limits.need_cgroup() {
             return Ok(group);
         }
         let refused = |error| ProcessError::refused("list", "the cgroup mounts", io::Error::other(error));

@@ -86,6 +86,13 @@ pub struct ContainerLimits {
     pub time: Option<Duration>,
 }
 
+impl ContainerLimits {
+    /// Whether there is one that a cgroup must keep.
+    pub(crate) fn need_cgroup(&self) -> bool {
+        self.memory.is_some() || self.pids.is_some() || self.milli_cpus.is_some()
+    }
+}
+
 /// What to run. Begin with [`RunSpec::new`] and change what differs.
 #[derive(Debug, Clone)]
 pub struct RunSpec<'a> {

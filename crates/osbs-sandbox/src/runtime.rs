@@ -92,6 +92,11 @@ pub enum RuntimeError {
         /// What the runtime said.
         reason: String,
     },
+    /// Limits were asked for in a user namespace.
+    #[error(
+        "memory, processes and processors of a RUN can only be limited by root: an ordinary user may not write cgroups"
+    )]
+    LimitsNeedRoot,
     /// The runtime failed before the program ran.
     #[error("{runtime} could not set up the container: {reason}")]
     Setup {
@@ -140,7 +145,11 @@ impl RuntimeError {
         match self {
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Start { .. } | Self::UnknownName { .. } | Self::TimeLimit { .. } => ErrorKind::User,
-            Self::NoneWorks { .. } | Self::Setup { .. } | Self::Killed { .. } | Self::Io { .. } => ErrorKind::Resource,
+            Self::LimitsNeedRoot
+            | Self::NoneWorks { .. }
+            | Self::Setup { .. }
+            | Self::Killed { .. }
+            | Self::Io { .. } => ErrorKind::Resource,
             Self::MountPoint(error) => error.kind(),
             Self::Mount(error) => error.kind(),
             Self::Process(error) => error.kind(),

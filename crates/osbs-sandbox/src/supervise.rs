@@ -5,8 +5,9 @@
 
 use crate::ProcessError;
 use crate::place::Place;
+use crate::rootless::in_user_namespace;
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -23,7 +24,8 @@ pub struct Isolation {
     pub mount_namespace: bool,
     /// A session and process group of its own.
     pub session: bool,
-    /// SIGKILL for it when the **thread** that calls [`spawn_isolated`] ends, however it ends.
+    /// SIGKILL for it when the **thread** that calls [`spawn_isolated`] ends, however it ends; in a user namespace, with a
+    /// pid namespace, when the process ends.
     pub die_with_parent: bool,
 }
 
@@ -61,7 +63,7 @@ pub(crate) fn spawn_isolated_with(
             place.as_ref().map_or(Ok(()), Place::enter)
         })
     };
-    let child = if isolation.pid_namespace { spawn_in_pid_namespace(&mut command) } else { command.spawn() };
+    let child = if isolation.pid_namespace { spawn_in_pid_namespace(command) } else { command.spawn() };
     drop((reader, writer));
     child.map_err(refused)
 }
@@ -109,7 +111,10 @@ impl ChildSetup {
 }
 
 /// A new pid namespace applies to the next children of this *thread*, and can be taken back.
-fn spawn_in_pid_namespace(command: &mut Command) -> io::Result<Child> {
+fn spawn_in_pid_namespace(mut command: Command) -> io::Result<Child> {
+    if in_user_namespace() {
+        return spawn_by_a_thread(command);
+    }
     let own = own_pid_namespace()?;
     // SAFETY: NEWPID changes nothing for the caller, only where its next child is born; no descriptors are unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
@@ -124,6 +129,28 @@ fn spawn_in_pid_namespace(command: &mut Command) -> io::Result<Child> {
         }
         (child, _) => child,
     }
+}
+
+/// Root of a user namespace only may not go back into the machine's pid namespace: a thread goes into the new one, and ends
+/// with the child.
+fn spawn_by_a_thread(mut command: Command) -> io::Result<Child> {
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        // SAFETY: as above.
+        let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) };
+        let child = unshared.map_err(io::Error::from).and_then(|()| command.spawn());
+        drop(command);
+        let pid = child.as_ref().ok().map(rustix::process::Pid::from_child);
+        let handle = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let _ = send.send(child);
+        // The child is told of this thread's death, and must not be told while it lives. It is left to who asked for it.
+        if let Some(handle) = handle {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(handle.as_fd()), options));
+        }
+    };
+    std::thread::Builder::new().name("pid namespace".to_owned()).spawn(work)?;
+    receive.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
 }
 
 fn own_pid_namespace() -> io::Result<OwnedFd> {

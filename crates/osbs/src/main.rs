@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod failure_screen;
 mod follow;
+mod namespaces;
 mod record;
 mod session;
 mod site;
@@ -33,17 +34,13 @@ fn main() -> ExitCode {
 }
 
 fn run(session: &Session, command: Command) -> Result<u8, Failure> {
+    namespaces::enter(&command)?;
     // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
     match command {
         Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
         Command::Completion(args) => {
             commands::completion::run(&args);
             return Ok(0);
-        }
-        Command::Image(_) => {
-            // Before there are threads. Then no mount outlives the process, however it ends. Whoever may not do this may
-            // not mount either, and is told so by the build.
-            let _ = osbs_sandbox::enter_private_mounts();
         }
         _ => {}
     }

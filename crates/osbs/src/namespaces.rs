@@ -1,0 +1,59 @@
+//! Which commands need namespaces of their own, entered before there is a second thread.
+//!
+//! Builds mount, and files of images have many owners. Root may do both, and gets a mount namespace, so that no mount
+//! outlives the process however it ends. An ordinary user may do both as root of a user namespace; so may whoever reads or
+//! removes what was built there.
+
+use crate::args::Command;
+use crate::site::program_path;
+use osbs_types::Failure;
+
+/// How much a command depends on being root, of the machine or of a user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It touches nothing.
+    Nothing,
+    /// It looks at builds, and clears what a dead one left, as far as it may.
+    Wish,
+    /// It builds, or removes what was built.
+    Must,
+}
+
+fn need(command: &Command) -> Need {
+    match command {
+        Command::Completion(_) => Need::Nothing,
+        Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::InsideBuild(_) => {
+            Need::Must
+        }
+        Command::ListBuilds(_)
+        | Command::GetBuild(_)
+        | Command::WatchBuild(_)
+        | Command::BuildLogs(_)
+        | Command::CancelBuild(_)
+        | Command::Config(_) => Need::Wish,
+    }
+}
+
+/// Enters what `command` needs.
+pub(crate) fn enter(command: &Command) -> Result<(), Failure> {
+    if osbs_sandbox::is_root() {
+        if matches!(command, Command::Image(_)) {
+            // Whoever may not do this may not mount either, and is told so by the build.
+            let _ = osbs_sandbox::enter_private_mounts();
+        }
+        return Ok(());
+    }
+    let need = need(command);
+    if need == Need::Nothing {
+        return Ok(());
+    }
+    match osbs_sandbox::enter_user_namespace(&program_path()) {
+        Err(error) if need == Need::Must => {
+            let mut failure = Failure::new(error.kind(), &error);
+            failure.message = format!("an ordinary user cannot build on this machine: {}", failure.message);
+            failure.hint = error.hint();
+            Err(failure)
+        }
+        _ => Ok(()),
+    }
+}
