@@ -45,13 +45,13 @@ pub enum Problem {
         name: String,
     },
     /// `# escape=` with another character.
-    #[error("the escape directive says {value:?}, allowed are \\ and `")]
+    #[error("the escape directive says {}, allowed are \\ and `", quoted(value))]
     EscapeDirective {
         /// What it says.
         value: String,
     },
     /// The keyword.
-    #[error("unknown instruction {word:?}")]
+    #[error("unknown instruction {}", quoted(word))]
     UnknownInstruction {
         /// As written.
         word: String,
@@ -65,7 +65,7 @@ pub enum Problem {
         keyword: String,
     },
     /// A flag.
-    #[error("{keyword} has no flag --{flag}{}", allowed_flags(allowed))]
+    #[error("{keyword} has no flag --{}{}", shown(flag), allowed_flags(allowed))]
     UnknownFlag {
         /// The keyword.
         keyword: &'static str,
@@ -83,7 +83,7 @@ pub enum Problem {
         flag: String,
     },
     /// A flag's value.
-    #[error("--{flag} is {value:?}, it must be {expected}")]
+    #[error("--{flag} is {}, it must be {expected}", quoted(value))]
     FlagValue {
         /// The flag.
         flag: String,
@@ -104,7 +104,10 @@ pub enum Problem {
     #[error("a JSON array in a Dockerfile may hold only strings in double quotes")]
     NotStrings,
     /// `LABEL a=1 b`.
-    #[error("{keyword} {word:?} has no '=': the form is NAME=VALUE ..., with quotes around values that hold spaces")]
+    #[error(
+        "{keyword} {} has no '=': the form is NAME=VALUE ..., with quotes around values that hold spaces",
+        quoted(word)
+    )]
     NoEqualsSign {
         /// The keyword.
         keyword: &'static str,
@@ -118,13 +121,13 @@ pub enum Problem {
         keyword: &'static str,
     },
     /// `FROM x AS 1`.
-    #[error("{name:?} is no name for a stage: a letter, then letters, digits, '-', '_' and '.'")]
+    #[error("{} is no name for a stage: a letter, then letters, digits, '-', '_' and '.'", quoted(name))]
     StageName {
         /// As written.
         name: String,
     },
     /// No line ends the heredoc.
-    #[error("no line {name:?} ends the heredoc")]
+    #[error("no line {} ends the heredoc", quoted(name))]
     UnfinishedHeredoc {
         /// The delimiter.
         name: String,
@@ -145,7 +148,7 @@ pub enum Problem {
     #[error("the ONBUILD trigger is not one instruction")]
     NotOneInstruction,
     /// `RUN --mount`.
-    #[error("--mount={text} cannot be used")]
+    #[error("--mount={} cannot be used", shown(text))]
     Mount {
         /// As written.
         text: String,
@@ -154,7 +157,7 @@ pub enum Problem {
         source: MountError,
     },
     /// A variable.
-    #[error("{text:?} cannot be expanded")]
+    #[error("{} cannot be expanded", quoted(text))]
     Expand {
         /// As written.
         text: String,
@@ -163,7 +166,7 @@ pub enum Problem {
         source: ExpandError,
     },
     /// The image of a FROM.
-    #[error("FROM {text:?} names no image")]
+    #[error("FROM {} names no image", quoted(text))]
     Image {
         /// As written.
         text: String,
@@ -171,6 +174,30 @@ pub enum Problem {
         #[source]
         source: PullSpecError,
     },
+}
+
+/// Most characters of a text from the file that a message repeats: enough to find it again.
+const SHOWN: usize = 200;
+
+/// Text from the file for a message: shortened, and without what a terminal would obey.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (count, c) in text.chars().enumerate() {
+        match c {
+            _ if count == SHOWN => return shown + "...",
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// The same in quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
 }
 
 fn allowed_flags(allowed: &[&str]) -> String {
@@ -197,9 +224,10 @@ impl DockerfileError {
             }
             Problem::UnknownFlag { suggestion: Some(suggestion), .. } => Some(format!("did you mean --{suggestion}?")),
             Problem::NoFrom => Some("start it with FROM IMAGE, or FROM scratch".to_owned()),
-            Problem::UnfinishedHeredoc { name } => {
-                Some(format!("put {name} alone on a line, without spaces before it (tabs are allowed with <<-)"))
-            }
+            Problem::UnfinishedHeredoc { name } => Some(format!(
+                "put {} alone on a line, without spaces before it (tabs are allowed with <<-)",
+                shown(name)
+            )),
             Problem::Mount { source, .. } => source.hint(),
             _ => None,
         }

@@ -3,6 +3,7 @@
 //! Not a shell: no commands, no arithmetic, no globs. The result of every call is limited, because `ENV A=$A$A` repeated
 //! forty times would otherwise need all memory there is.
 
+use crate::error::{quoted, shown};
 use crate::shell_pattern::{self, Side};
 
 /// Longest result of one expansion, in bytes.
@@ -23,7 +24,11 @@ pub enum ExpandError {
     #[error("${{...}} needs the name of a variable")]
     NoName,
     /// `${X^^}` and other forms of larger shells.
-    #[error("${{{name}{modifier}...}} is not supported; allowed after the name are :- - :+ + :? ? # ## % %% / and //")]
+    #[error(
+        "${{{}{}...}} is not supported; allowed after the name are :- - :+ + :? ? # ## % %% / and //",
+        shown(name),
+        shown(modifier)
+    )]
     Modifier {
         /// The variable.
         name: String,
@@ -31,7 +36,7 @@ pub enum ExpandError {
         modifier: String,
     },
     /// `${X:?message}` with no value.
-    #[error("{name}: {message}")]
+    #[error("{}: {}", shown(name), shown(message))]
     Required {
         /// The variable.
         name: String,
@@ -39,7 +44,7 @@ pub enum ExpandError {
         message: String,
     },
     /// A pattern after `#`, `%` or `/`.
-    #[error("{pattern:?} is not a pattern: a backslash may stand only before * ? \\ / and }}")]
+    #[error("{} is not a pattern: a backslash may stand only before * ? \\ / and }}", quoted(pattern))]
     Pattern {
         /// The pattern.
         pattern: String,

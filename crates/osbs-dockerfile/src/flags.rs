@@ -49,19 +49,20 @@ impl<'a> Flags<'a> {
         self.flags.iter().find(|flag| flag.name == name)
     }
 
+    /// The value; an empty one is as good as none.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.find(name).and_then(|flag| flag.value.clone())
+        self.find(name).and_then(|flag| flag.value.clone()).filter(|value| !value.is_empty())
     }
 
     pub fn texts(&self, name: &str) -> Vec<String> {
         self.flags.iter().filter(|flag| flag.name == name).filter_map(|flag| flag.value.clone()).collect()
     }
 
-    /// `--name`, `--name=true`, `--name=false`.
+    /// `--name`, `--name=`, `--name=true`, `--name=false`.
     pub fn switch(&self, name: &str) -> Result<Option<bool>, Problem> {
         let Some(flag) = self.find(name) else { return Ok(None) };
         match flag.value.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("true") => Ok(Some(true)),
+            None | Some("" | "true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
             Some(_) => Err(wrong(flag, "true or false")),
         }

@@ -5,13 +5,14 @@
 //! re-includes. One deliberate difference: `\d` is the letter d, where moby makes it a class of digits.
 //! Bytes that are not UTF-8 count as one unknown character each.
 
+use crate::error::quoted;
 use crate::go_match::{go_match, lossy};
 use regex::{Regex, RegexBuilder};
 use std::fmt::Write;
 
 /// A pattern that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is not a pattern: {reason}")]
+#[error("{} is not a pattern: {reason}", quoted(pattern))]
 pub struct PatternError {
     /// The pattern.
     pub pattern: String,

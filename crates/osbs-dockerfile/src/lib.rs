@@ -38,3 +38,4 @@ pub use instruction::{
 pub use label_aliases::{LABEL_ALIASES, find_label};
 pub use model::{CopyFromProblem, LabelMap, Parent, is_custom_base_image};
 pub use mount::{Mount, MountError, MountText, Sharing};
+pub use words::nearest;

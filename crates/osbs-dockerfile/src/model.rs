@@ -1,7 +1,7 @@
 //! The Dockerfile as OSBS sees it: parents, labels and environment of the final stage (`reactor.md` 1.2 and 1.12).
 
 use crate::dockerfile::Dockerfile;
-use crate::error::{DockerfileError, Problem};
+use crate::error::{DockerfileError, Problem, quoted, shown};
 use crate::expand::{ExpandError, expand};
 use crate::instruction::{Instruction, InstructionKind, Pair};
 use crate::words::nearest;
@@ -17,7 +17,7 @@ pub type LabelMap = indexmap::IndexMap<String, String>;
 /// `COPY --from=` or `RUN --mount=from=` names something that is no earlier stage. OSBS pulls and records only images
 /// that stand in a FROM.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{position}: {keyword} uses {from:?}, which is neither the name nor the index of an earlier stage")]
+#[error("{position}: {keyword} uses {}, which is neither the name nor the index of an earlier stage", quoted(from))]
 pub struct CopyFromProblem {
     /// The instruction.
     pub position: Position,
@@ -39,7 +39,9 @@ impl CopyFromProblem {
     pub fn hint(&self) -> String {
         match &self.suggestion {
             Some(stage) => format!("did you mean {stage}?"),
-            None => format!("to use an image, add a stage `FROM {} AS NAME` above and write NAME here", self.from),
+            None => {
+                format!("to use an image, add a stage `FROM {} AS NAME` above and write NAME here", shown(&self.from))
+            }
         }
     }
 }

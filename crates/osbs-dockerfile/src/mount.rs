@@ -1,5 +1,6 @@
 //! `RUN --mount=...`: the options of each type, with the defaults of the Dockerfile reference.
 
+use crate::error::{quoted, shown};
 use crate::expand::ExpandError;
 use crate::words::nearest;
 use std::fmt;
@@ -99,7 +100,7 @@ pub enum Mount {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MountError {
     /// A variable in it.
-    #[error("the value of {option} cannot be expanded")]
+    #[error("the value of {} cannot be expanded", shown(option))]
     Expand {
         /// The option.
         option: String,
@@ -110,14 +111,17 @@ pub enum MountError {
     /// Quotes that do not end.
     #[error("the quotes around an option have no end, or text follows them")]
     Quotes,
+    /// `--mount=`, or two commas in a row.
+    #[error("an option is empty; the form is type=TYPE,OPTION=VALUE,...")]
+    Empty,
     /// The type.
-    #[error("{value:?} is no type of mount; allowed are bind, cache, tmpfs, secret and ssh")]
+    #[error("{} is no type of mount; allowed are bind, cache, tmpfs, secret and ssh", quoted(value))]
     Type {
         /// As written.
         value: String,
     },
     /// An option that does not exist, or not for this type.
-    #[error("type={mount_type} has no option {option:?}; allowed are {}", allowed.join(", "))]
+    #[error("type={mount_type} has no option {}; allowed are {}", quoted(option), allowed.join(", "))]
     Option {
         /// The type.
         mount_type: &'static str,
@@ -127,7 +131,7 @@ pub enum MountError {
         allowed: &'static [&'static str],
     },
     /// An option's value.
-    #[error("{option} is {value:?}, it must be {expected}")]
+    #[error("{} is {}, it must be {expected}", shown(option), quoted(value))]
     Value {
         /// The option.
         option: String,
@@ -258,6 +262,8 @@ impl Options {
             let value = match value {
                 Some(value) => expand(value).map_err(|source| MountError::Expand { option: option.clone(), source })?,
                 None if matches!(main_spelling(&option), "readonly" | "readwrite" | "required") => "true".to_owned(),
+                // An empty text between commas names nothing that could be followed by something.
+                None if option.is_empty() => return Err(MountError::Empty),
                 None => return Err(MountError::Value { option, value: String::new(), expected: "followed by =VALUE" }),
             };
             given.push((option, value));
@@ -270,6 +276,9 @@ impl Options {
             match allowed.iter().find(|known| **known == main_spelling(&option)) {
                 Some(known) => values.push((*known, value)),
                 // Without effect there, but accepted by BuildKit for every type.
+                None if mount_type == "secret" && option == "from" => {
+                    return Err(MountError::Option { mount_type, option, allowed });
+                }
                 None if matches!(main_spelling(&option), "readonly" | "readwrite" | "source" | "id" | "from") => {}
                 None => return Err(MountError::Option { mount_type, option, allowed }),
             }
@@ -371,6 +380,10 @@ impl Options {
     }
 
     fn secret(self) -> Result<Mount, MountError> {
+        if self.text("id").is_some() && self.text("source").is_some() {
+            let (option, expected) = ("source".to_owned(), "left out where there is an id");
+            return Err(MountError::Value { option, value: self.text("source").unwrap_or_default(), expected });
+        }
         let target = self.text("target");
         let base_name = target.as_deref().and_then(|target| target.rsplit('/').find(|part| !part.is_empty()));
         let id = self.text("id").or_else(|| self.text("source")).or_else(|| base_name.map(str::to_owned));

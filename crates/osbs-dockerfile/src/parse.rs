@@ -10,6 +10,7 @@ use crate::lines::{LineReader, LogicalLine};
 use crate::mount::MountText;
 use crate::words;
 use crate::{duration, heredoc};
+use std::time::Duration;
 
 /// All keywords.
 const KEYWORDS: [&str; 18] = [
@@ -236,7 +237,7 @@ fn transfer(parts: &Parts<'_>, flags: &Flags<'_>, heredocs: &[Heredoc]) -> Resul
     Ok(Transfer {
         sources: sources.collect(),
         destination,
-        from: flags.text("from").filter(|from| !from.is_empty()),
+        from: flags.text("from"),
         chown: flags.text("chown"),
         chmod: flags.text("chmod"),
         link: flags.switch("link")?.unwrap_or(false),
@@ -293,12 +294,18 @@ fn healthcheck(parts: &Parts<'_>, flags: &Flags<'_>) -> Result<Healthcheck, Prob
         return Err(arguments(parts, expected));
     }
     let time = |name| {
-        let read = |text: &str| duration::parse(text).filter(|time| time.is_zero() || time.as_millis() > 0);
+        let read = |text: &str| match text {
+            // As good as left out.
+            "" => Some(Duration::ZERO),
+            _ => duration::parse(text).filter(|time| time.is_zero() || time.as_millis() > 0),
+        };
         let time = flags.parsed(name, "a duration of at least 1ms, such as 30s or 1m30s", read)?;
         Ok::<_, Problem>(time.filter(|time| !time.is_zero()))
     };
-    let retries =
-        flags.parsed("retries", "a number from 0", |text| text.parse::<u32>().ok().filter(|n| *n < 1 << 31))?;
+    let retries = flags.parsed("retries", "a number from 0", |text| match text {
+        "" => Some(0),
+        _ => text.parse::<u32>().ok().filter(|n| *n < 1 << 31),
+    })?;
     Ok(Healthcheck::Command {
         command,
         interval: time("interval")?,

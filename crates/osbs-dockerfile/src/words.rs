@@ -85,8 +85,8 @@ fn flag_word(chars: &mut Peekable<CharIndices<'_>>, escape: char) -> String {
     word
 }
 
-/// The allowed word that was probably meant.
-pub(crate) fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The allowed word that was probably meant: at most two slips away, letter case ignored.
+pub fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are no slips of the keyboard, and the comparison is quadratic.
     if word.len() > 40 {
         return None;

@@ -47,13 +47,11 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let hex = text.strip_prefix("sha256:").ok_or_else(|| DigestError(text.to_owned()))?;
+        // Enough for a message: the text may come from anywhere and be of any length.
+        let error = || DigestError(text.chars().take(200).collect());
+        let hex = text.strip_prefix("sha256:").ok_or_else(error)?;
         let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if hex.len() == 64 && hex.bytes().all(lower_hex) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(DigestError(text.to_owned()))
-        }
+        if hex.len() == 64 && hex.bytes().all(lower_hex) { Ok(Self(text.to_owned())) } else { Err(error()) }
     }
 }
 

@@ -116,11 +116,19 @@ fn is_registry(text: &str) -> bool {
     port_ok && host_ok
 }
 
+/// Enough of a text for a message: it may come from anywhere and be of any length.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 impl FromStr for PullSpec {
     type Err = PullSpecError;
 
     fn from_str(text: &str) -> Result<Self, PullSpecError> {
-        let name = || text.to_owned();
+        let name = || shortened(text);
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 (rest, Some(digest.parse().map_err(|source| PullSpecError::Digest { name: name(), source })?))
@@ -132,7 +140,7 @@ impl FromStr for PullSpec {
             _ => (rest, None),
         };
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
-            return Err(PullSpecError::Tag { name: name(), tag: tag.to_owned() });
+            return Err(PullSpecError::Tag { name: name(), tag: shortened(tag) });
         }
         if path.len() > 255 {
             return Err(PullSpecError::TooLong(name()));
@@ -144,14 +152,14 @@ impl FromStr for PullSpec {
                     || first.bytes().any(|b| b.is_ascii_uppercase()) =>
             {
                 if !is_registry(first) {
-                    return Err(PullSpecError::Registry { name: name(), registry: first.to_owned() });
+                    return Err(PullSpecError::Registry { name: name(), registry: shortened(first) });
                 }
                 (Some(first.to_owned()), rest)
             }
             _ => (None, path),
         };
         if let Some(part) = repository.split('/').find(|part| !is_path_component(part)) {
-            return Err(PullSpecError::Repository { name: name(), part: part.to_owned() });
+            return Err(PullSpecError::Repository { name: name(), part: shortened(part) });
         }
         Ok(Self { registry, repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
     }
