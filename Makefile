@@ -28,10 +28,11 @@ check: ## Formatting, lints and layout only
 unit: ## The tests that need nothing but Rust
 	OSBS_TEST_SKIP_REAL=1 cargo test --workspace
 
-bench: ## Race the worker's job against buildah, skopeo and gzip
+bench: ## Race the worker's job against buildah, podman, Docker and BuildKit
 	@scripts/setup.sh test
 	cargo build --release --package osbs
 	@bench/run.sh "$(CACHE)"
+	@bench/figures.py --write
 
 tidy: ## Layout only
 	cargo xtask tidy

@@ -1,223 +1,309 @@
-"""Runs the worker's job (build, push, compressed docker-archive) by osbs and by buildah, push, docker-archive and gzip.
+"""Runs the worker's job (build, push, compressed docker archive) by osbs and by its peers, row by row.
 
-Runs alternate, every run has a fresh registry that holds only the parent image, and the parent is known to both before
-the clock starts. Medians and ratios are printed and written as JSON.
+Runs alternate. Every run meets a fresh registry that holds only the parent, a context that was just read, and disks that
+have nothing left to write; the parent is known to all before the clock starts, where the row does not say otherwise.
+The first output of each tool is checked. The machine's limits are measured first, and each row's own work by hand.
 """
 
 import argparse
+import dataclasses
+import datetime
 import json
 import os
 import pathlib
-import resource
-import shlex
+import re
 import shutil
-import signal
-import socket
-import statistics
 import subprocess
-import sys
 import time
-import urllib.request
 
+import contenders
+import figures
+import machine
+import outputs
 import workloads
+from registry import Registry, free_port
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-COMMAND = (
-    "{osbs} image build {context} --build-arg BASE={base} --tag {target} --insecure"
-    " --output push --output docker-archive:{archive}"
-)
+HERE = pathlib.Path(__file__).resolve().parent
+# More files than this make ext4 slow for a while after they were removed.
+MANY_FILES = 10_000
+PAUSE_S = 45
 
 
-class Registry:
-    """A docker-registry on loopback whose storage is a copy of a template."""
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    workload: str
+    kind: str = "normal"
 
-    def __init__(self, folder, port, template=None):
-        self.data, self.port = folder / "data", port
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        if template:
-            subprocess.run(["cp", "-a", "--reflink=auto", template, self.data], check=True)
-        config = folder / "config.yml"
-        config.write_text(
-            "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self.data}}}, delete: {{enabled: true}}}}\n"
-            f"http: {{addr: 127.0.0.1:{port}}}\n"
-        )
-        log = open(folder / "log", "wb")
-        self.process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
-        deadline = time.time() + 10
-        while True:
+
+# `first` begins, because it leaves old storage behind; what removes or makes many files comes last.
+ROWS = [
+    Row("first", "small", "first"),
+    Row("small", "small"),
+    Row("unchanged", "small", "unchanged"),
+    Row("instructions", "instructions"),
+    Row("stages", "stages"),
+    Row("layers", "layers"),
+    Row("files", "files"),
+    Row("large", "large"),
+]
+
+
+class Race:
+    def __init__(self, cache, options, log):
+        self.cache, self.options, self.log = cache, options, log
+        self.started = time.monotonic()
+        self.port = free_port()
+        self.absent, self.tools, self.running = {}, {}, []
+        self.learnt, self.by_hand = set(), {}
+        self.machine = None
+
+    def say(self, text):
+        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+        print(f"[{minutes:2}:{seconds:02}] {text}", flush=True)
+
+    def start(self):
+        for kind in [contenders.Osbs, *contenders.PEERS]:
+            if kind is not contenders.Osbs and self.options.peers and kind.key not in self.options.peers:
+                continue
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=1).close()
-                return
-            except OSError:
-                if time.time() > deadline or self.process.poll() is not None:
-                    sys.exit(f"docker-registry does not answer: see {folder}/log")
-                time.sleep(0.02)
+                tool = kind(self.cache / "storage", f"127.0.0.1:{self.port}", self.log)
+                tool.start()
+            except contenders.Unavailable as why:
+                self.absent[kind.key] = str(why)
+                self.say(f"{kind.key} takes no part: {why}")
+                if kind is contenders.Osbs:
+                    raise SystemExit(5) from why
+            else:
+                self.running.append(tool)
+                self.tools[tool.key] = {"version": tool.version, "how": tool.how}
+        self.machine = machine.Machine(self.cache / "storage" / "machine", pathlib.Path(self.running[0].osbs), self.tiny)
+
+    @property
+    def tiny(self):
+        return self.options.smoke
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
+        for tool in self.running:
+            tool.stop()
 
+    def limits(self):
+        self.say("measuring the machine's limits")
+        _, folder = workloads.make(self.cache, "large", self.tiny)
+        registry = Registry(self.cache / "registry", self.port)
+        try:
+            return self.machine.limits(registry, folder / "context" / "data")
+        finally:
+            registry.stop()
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def run(args, log, env=None):
-    """Seconds and the largest resident memory (MB) of the process and its children."""
-    started = time.monotonic()
-    process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        log.flush()
-        tail = pathlib.Path(log.name).read_text(errors="replace").splitlines()[-15:]
-        sys.exit("failed: " + shlex.join(map(str, args)) + "\n" + "\n".join(tail))
-    return time.monotonic() - started, usage.ru_maxrss / 1024
-
-
-class Ours:
-    name = "osbs"
-
-    def __init__(self, cache, log, workload):
-        self.log, self.out = log, cache / "out.tar.gz"
-        self.osbs = os.environ.get("OSBS", str(ROOT / "target/release/osbs"))
-        self.command = os.environ.get("OSBS_COMMAND", COMMAND)
-        self.home = cache / "storage" / f"osbs-{workload}"
-        self.env = os.environ | {"OSBS_HOME": str(self.home)}
-
-    def prepare(self, context, base, port):
-        # Pulls and unpacks the parent, as the peer's `pull` does.
-        self.job(context, base, f"127.0.0.1:{port}/warm:1")
-        self.clean()
-
-    def job(self, context, base, target):
-        fields = {"osbs": self.osbs, "context": context, "base": base, "target": target, "archive": self.out}
-        args = [part.format(**fields) for part in shlex.split(self.command)]
-        return run(args, self.log, self.env)
-
-    def clean(self):
-        self.out.unlink(missing_ok=True)
-
-
-class Pipeline:
-    """buildah bud, buildah push, buildah push docker-archive:, gzip: what a worker did with existing tools."""
-
-    def __init__(self, cache, log, workload):
-        self.log, self.out = log, cache / "out.tar"
-        self.storage = cache / "storage" / f"buildah-{workload}"
-        version = subprocess.run(["buildah", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-        self.name = f"buildah {version} + push + docker-archive + gzip"
-        self.limits = self.allowed_limits(cache)
-
-    def buildah(self, *args):
-        root = ["--root", self.storage / "root", "--runroot", self.storage / "run", "--storage-driver", "overlay"]
-        return ["buildah", *map(str, root), *map(str, args)]
-
-    def allowed_limits(self, cache):
-        """buildah raises limits, which root without CAP_SYS_RESOURCE may not: take the largest that works."""
-        files = min(20_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        probe = cache / "probe"
-        probe.mkdir(exist_ok=True)
-        shutil.copy("/bin/busybox", probe / "busybox")
-        (probe / "Dockerfile").write_text("FROM scratch\nCOPY busybox /bin/sh\nRUN true\n")
-        for processes in (96_365, 32_768, 4_096):
-            limits = ["--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={processes}:{processes}"]
-            args = self.buildah("bud", "--isolation", "chroot", *limits, "-t", "probe", probe)
-            if subprocess.run(args, stdout=self.log, stderr=self.log, check=False).returncode == 0:
-                return limits
-        sys.exit(f"buildah cannot run a RUN here: see {self.log.name}")
-
-    def prepare(self, context, base, port):
-        run(self.buildah("pull", "--tls-verify=false", base), self.log)
-
-    def job(self, context, base, target):
-        build = ["bud", "--isolation", "chroot", *self.limits, "--pull-never", "--build-arg", f"BASE={base}"]
-        steps = [
-            self.buildah(*build, "-t", "bench", context),
-            self.buildah("push", "--tls-verify=false", "bench", f"docker://{target}"),
-            self.buildah("push", "bench", f"docker-archive:{self.out}:bench:1"),
-            ["gzip", "-f", str(self.out)],
+    def row(self, row):
+        """Runs of every tool, seconds and memory of each, with what the floor needs to know."""
+        workload, folder = workloads.make(self.cache, row.workload, self.tiny)
+        self.say(f"{row.name}: the work by hand, and the parent for all")
+        if row.workload not in self.by_hand:
+            self.by_hand[row.workload] = self.machine.work(row.workload, workload, folder)
+        by_hand = self.by_hand[row.workload]
+        base = f"127.0.0.1:{self.port}/base-{row.workload}:1"
+        template = Registry(self.cache / "registry-template", self.port)
+        found = {"name": row.name, "kind": row.kind, "runs": {}, "failed": {}}
+        try:
+            copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{folder}/parent:base", f"docker://{base}"]
+            subprocess.run(copy, check=True, stdout=self.log, stderr=self.log)
+            for tool in self.running:
+                if row.kind != "first":
+                    self.learn(tool, row, folder, base, found)
+        finally:
+            template.stop()
+        template.remove_repository("warm")
+        sizes, phases = self.runs(row, workload, folder, base, template.data, found)
+        layers = [
+            json.loads(path.read_text()) for path in (folder / "parent/blobs/sha256").iterdir() if path.stat().st_size < 64_000
+            and path.read_bytes()[:1] == b"{"
         ]
-        measured = [run(step, self.log) for step in steps]
-        return sum(seconds for seconds, _ in measured), max(memory for _, memory in measured)
+        digests = [layer["digest"] for blob in layers for layer in blob.get("layers", [])]
+        found["sizes"] = by_hand | {
+            "containers": workload.runs_in_a_row(),
+            "parent_layers": len(digests),
+            "parent_bytes": workload.parent_mb * workloads.MEGA,
+        } | sizes
+        found["phases_s"] = phases
+        return found
 
-    def clean(self):
-        pathlib.Path(f"{self.out}.gz").unlink(missing_ok=True)
+    def learn(self, tool, row, folder, base, found):
+        if (tool.key, row.workload) in self.learnt:
+            return
+        try:
+            tool.learn(folder / "warm", base)
+            self.learnt.add((tool.key, row.workload))
+        except contenders.Unavailable as why:
+            found["failed"][tool.key] = str(why)
+            self.say(f"  {tool.key}: {why}")
 
+    def runs(self, row, workload, folder, base, template, found):
+        """Alternating runs; a peer that has used its patience on this row is not asked again."""
+        sizes, phases, spent = {}, [], {}
+        for number in range(self.options.runs):
+            order = self.running[number % len(self.running) :] + self.running[: number % len(self.running)]
+            read_once(folder / "context")
+            for tool in order:
+                ours = tool.key == figures.OURS
+                if tool.key in found["failed"] or (not ours and spent.get(tool.key, 0) >= self.options.patience):
+                    continue
+                try:
+                    job, facts = self.one(tool, row, workload, folder, base, template, number)
+                except (contenders.Unavailable, outputs.Wrong) as why:
+                    found["failed"][tool.key] = str(why)
+                    found["runs"].pop(tool.key, None)
+                    self.say(f"  {row.name} run {number + 1}: {tool.key} failed: {why}")
+                    continue
+                spent[tool.key] = spent.get(tool.key, 0) + job.seconds
+                if ours:
+                    phases.append(job.phases)
+                    sizes = facts or sizes
+                found["runs"].setdefault(tool.key, []).append(as_json(job))
+                self.say(f"  {row.name} run {number + 1}: {tool.key} {job.seconds:.2f} s, {job.peak_mb:.0f} MB")
+        names = dict.fromkeys(name for phase in phases for name in phase)
+        medians = {name: round(figures.median([phase.get(name, 0.0) for phase in phases]), 3) for name in names}
+        return sizes, medians
 
-def race(name, cache, runs, log):
-    folder = workloads.make(cache, name)
-    context, port = folder / "context", free_port()
-    base = f"127.0.0.1:{port}/base:1"
-    template = Registry(cache / "registry-template", port)
-    run(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{folder}/parent:base", f"docker://{base}"], log)
-    contenders = [Ours(cache, log, name), Pipeline(cache, log, name)]
-    for contender in contenders:
-        contender.prepare(context, base, port)
-    template.stop()
-    # Only the parent is to be there.
-    shutil.rmtree(template.data / "docker/registry/v2/repositories/warm", ignore_errors=True)
-    seconds, memory = {c: [] for c in contenders}, {c: 0.0 for c in contenders}
-    for number in range(runs):
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            registry = Registry(cache / "registry", port, template.data)
+    def one(self, tool, row, workload, folder, base, template, number):
+        """One run in a registry of its own, the clean-up after it, and a look at the output of a tool's first run."""
+        if row.kind == "first":
+            tool.forget()
+        registry = Registry(self.cache / "registry", self.port, template)
+        name = f"built-{tool.key}"
+        target, context = f"127.0.0.1:{self.port}/{name}:{number}", folder / "context"
+        try:
+            if row.kind == "unchanged":
+                tool.job(context, base, target, cached=True, archive=False)
             os.sync()
-            try:
-                took, peak = contender.job(context, base, f"127.0.0.1:{port}/built:{number}")
-            finally:
-                registry.stop()
-            contender.clean()
-            seconds[contender].append(took)
-            memory[contender] = max(memory[contender], peak)
-            print(f"  {name} run {number + 1}: {contender.name}: {took:.2f} s", flush=True)
-    ours, peer = contenders
-    ours_s, peer_s = statistics.median(seconds[ours]), statistics.median(seconds[peer])
-    return {
-        "workload": name,
-        "peer": peer.name,
-        "ours_s": round(ours_s, 3),
-        "peer_s": round(peer_s, 3),
-        "ratio": round(peer_s / ours_s, 2),
-        "ours_peak_mb": round(memory[ours], 1),
-    }
+            begun = self.log.tell() if self.log.seekable() else 0
+            job = tool.job(context, base, target, cached=row.kind == "unchanged")
+            job.phases = phases_of(pathlib.Path(self.log.name), begun, job.seconds)
+            facts = None
+            if number == 0:
+                hand = self.by_hand[row.workload]
+                expected = (hand["files"], hand["bytes"])
+                facts = outputs.check(registry, name, number, tool.archive, workload.parent_layers, expected)
+            return job, facts
+        finally:
+            registry.stop()
+            tool.clean()
+
+
+def phases_of(log, begun, seconds):
+    """What osbs said of its phases, and the rest of its time."""
+    with open(log, encoding="utf-8", errors="replace") as text:
+        text.seek(begun)
+        found = {name: float(value) for value, name in re.findall(r"^ *([\d.]+) s  ([a-z][a-z ]*)$", text.read(), re.M)}
+    return found | {"rest": round(seconds - sum(found.values()), 3)} if found else {}
+
+
+def as_json(job):
+    steps = {name: round(value, 3) for name, value in job.steps.items()}
+    run = {"seconds": round(job.seconds, 3), "peak_mb": round(job.peak_mb, 1)}
+    if job.cpu_s:
+        run["cpu_s"] = round(job.cpu_s, 2)
+    return run | (steps if len(steps) > 1 else {})
+
+
+def read_once(folder):
+    """Whoever comes first is not to pay for reading the disk."""
+    subprocess.run(["bash", "-c", 'tar -C "$0" -cf - . | cat >/dev/null', folder], check=True)
 
 
 def forget(cache):
-    """Images are removed before and after everything only: ext4 without a journal makes files slowly for a minute after
-    many were deleted, and neither contender is to suffer from the other's cleaning."""
-    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+    """Storage is removed before and after everything only: ext4 makes files slowly for a while after many were removed,
+    and no tool is to suffer from another's cleaning."""
+    for line in reversed(pathlib.Path("/proc/self/mounts").read_text().splitlines()):
         point = line.split(" ")[1]
         if point.startswith(str(cache / "storage")):
             subprocess.run(["umount", "-l", point], check=False)
+    files = 0
+    for _, folders, names in os.walk(cache / "storage"):
+        files += len(names) + len(folders)
     shutil.rmtree(cache / "storage", ignore_errors=True)
+    return files
+
+
+def file_system(path):
+    run = subprocess.run(["findmnt", "-no", "FSTYPE", "-T", path], capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "an unknown file system"
+
+
+def commit():
+    run = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "no commit"
+
+
+def merged(results, path):
+    """The results with the rows of an earlier file that were not run this time."""
+    if not path.exists():
+        return results
+    old = json.loads(path.read_text())
+    new = {row["name"]: row for row in results["rows"]}
+    rows = {row["name"]: row for row in old["rows"]} | new
+    order = [row.name for row in ROWS]
+    results["rows"] = sorted(rows.values(), key=lambda row: order.index(row["name"]))
+    return results | {"profiles": old.get("profiles", {})}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=pathlib.Path, required=True)
+    parser.add_argument("--results", type=pathlib.Path, help="default: results.json beside this file; with --smoke, in the cache")
+    parser.add_argument("--rows", default=",".join(row.name for row in ROWS), help="which, by name; the others are kept as they are")
+    parser.add_argument("--peers", type=lambda text: text.split(","), help="which, by name (default: all)")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--patience", type=float, default=15, help="seconds of a row after which a peer is not run again")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one run: does everything work?")
+    options = parser.parse_args()
+    options.rows = options.rows.split(",")
+    unknown = set(options.rows) - {row.name for row in ROWS}
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in ROWS)}")
+    if options.smoke:
+        options.runs = 1
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=pathlib.Path, required=True)
-    parser.add_argument("--results", type=pathlib.Path, required=True)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--workloads", default=",".join(workloads.WORKLOADS))
-    options = parser.parse_args()
+    options = arguments()
     cache = options.cache.resolve()
-    results = []
-    forget(cache)
-    with open(cache / "log", "w", encoding="utf-8") as log:
-        for name in options.workloads.split(","):
-            print(f"{name}: making the workload (once) and warming up", flush=True)
-            results.append(race(name, cache, options.runs, log))
-    forget(cache)
-    options.results.write_text(json.dumps(results, indent=2) + "\n")
-    row = "{:8} {:>9} {:>9} {:>7} {:>8}  {}"
-    print("\n" + row.format("workload", "osbs", "peer", "ratio", "peak MB", "peer"))
-    for r in results:
-        numbers = [f"{r['ours_s']:.2f} s", f"{r['peer_s']:.2f} s", f"{r['ratio']:.1f}", f"{r['ours_peak_mb']:.0f}"]
-        print(row.format(r["workload"], *numbers, r["peer"]))
-    print(f"\nmedians of {options.runs} runs; written to {options.results}")
+    place = options.results or (cache / "smoke-results.json" if options.smoke else HERE / "results.json")
+    if forget(cache) > MANY_FILES:
+        print(f"many files of an earlier race were removed: waiting {PAUSE_S} s for the file system", flush=True)
+        os.sync()
+        time.sleep(PAUSE_S)
+    (cache / "storage").mkdir()
+    with open(cache / "log", "w+", encoding="utf-8") as log:
+        race = Race(cache, options, log)
+        try:
+            race.start()
+            limits = race.limits()
+            rows = [race.row(row) for row in ROWS if row.name in options.rows]
+        finally:
+            race.stop()
+            race.say("removing what the tools stored")
+            forget(cache)
+    about = machine.facts() | {"file_system": file_system(cache)}
+    results = {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
+        "machine": about,
+        "versions": machine.versions(),
+        "tools": race.tools,
+        "absent": race.absent,
+        "limits": limits,
+        "rows": [figures.summary(row, limits, about["cores"]) for row in rows],
+    }
+    if not options.smoke and len(options.rows) < len(ROWS):
+        results = merged(results, place)
+    place.write_text(figures.compact(results))
+    print("\n" + figures.race_table(results) + "\n\n" + figures.limits_table(results) + "\n\n" + figures.floor_table(results))
+    race.say(f"written to {place}")
+    if any(figures.OURS in row["failed"] for row in results["rows"]):
+        raise SystemExit("osbs did not end every row")
 
 
 if __name__ == "__main__":
