@@ -208,6 +208,8 @@ pub trait BuildObserver: Send + Sync {
     fn step(&self, stage: StageLabel<'_>, index: usize, total: usize, text: &str);
     /// A line of a command's output, without its newline; any bytes.
     fn line(&self, stage: StageLabel<'_>, line: &[u8]);
+    /// Something that is not as the Dockerfile's author may expect, one line.
+    fn warning(&self, _text: &str) {}
     /// Bytes done of something long: `unpack`, `layer`. `total` is 0 while unknown.
     fn progress(&self, what: &'static str, done: u64, total: u64);
 }

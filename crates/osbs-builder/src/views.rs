@@ -9,7 +9,7 @@ use crate::source::SourceRoot;
 use crate::stage::Stage;
 use crate::stage_root::View;
 use osbs_dockerfile::Instruction;
-use osbs_image::StoredImage;
+use osbs_image::{LeftOut, StoredImage};
 use osbs_types::{Architecture, ErrorKind, Failure};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,23 @@ impl Executor<'_, '_> {
         let folders = self.request.store.unpack(image, &self.cancel, &progress);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.unpack_micros.fetch_add(micros, Ordering::Relaxed);
-        folders.map_err(|source| BuildError::layer("unpack the parent image", source, self.request.store))
+        let folders =
+            folders.map_err(|source| BuildError::layer("unpack the parent image", source, self.request.store))?;
+        self.tell_left_out(image);
+        Ok(folders)
+    }
+
+    /// In a user namespace images are without their device nodes. Nothing is taken from their layers.
+    fn tell_left_out(&self, image: &StoredImage) {
+        let LeftOut { devices, first } = self.request.store.left_out(image);
+        if devices > 0 {
+            let more = if devices > first.len() as u64 { ", ..." } else { "" };
+            self.observer.warning(&format!(
+                "device nodes of the parent image are not there while it is built without root ({devices}: {}{more}); \
+                 the image keeps them",
+                first.join(", ")
+            ));
+        }
     }
 
     /// The build context.

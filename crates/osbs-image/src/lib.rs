@@ -37,7 +37,7 @@ pub use layer::{BlobSink, Compression, LayerError, LayerRequest, LayerTap, Writt
 pub use limits::Limits;
 pub use manifest::{Descriptor, ImagePlatform, Index, Manifest, canonical_json};
 pub use media_type::ImageFormat;
-pub use note::{LayerNote, Splice};
+pub use note::{LayerNote, LeftOut, Splice};
 pub use oci_layout::{read_oci_layout, write_oci_layout};
 pub use refs::{ImageRef, RefRecord};
 pub use store::{Lease, Store, StoreOptions};

@@ -5,6 +5,7 @@
 use crate::error::StoreError;
 use crate::layer::{Compression, WrittenLayer};
 use crate::store::Store;
+use crate::stored_image::StoredImage;
 use osbs_types::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -53,6 +54,50 @@ impl LayerNote {
 
     pub(crate) fn load(store: &Store, blob: &Digest) -> Option<Self> {
         serde_json::from_slice(&fs::read(store.note_path(blob.hex(), "json")).ok()?).ok()
+    }
+}
+
+/// What an unpacked layer does without, in `notes/HEX.left-out`, by the layer's chain id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Number of device nodes, which only root of the machine can make.
+    pub devices: u64,
+    /// Paths of the first of them.
+    pub first: Vec<String>,
+}
+
+impl LeftOut {
+    /// So many are named.
+    const NAMED: usize = 3;
+
+    pub(crate) fn of<'a>(paths: impl ExactSizeIterator<Item = &'a [u8]>) -> Self {
+        let devices = paths.len() as u64;
+        let first = paths.take(Self::NAMED).map(|path| format!("/{}", String::from_utf8_lossy(path))).collect();
+        Self { devices, first }
+    }
+
+    pub(crate) fn save(&self, store: &Store, chain_id: &Digest) -> Result<(), StoreError> {
+        store.write_whole(&store.note_path(chain_id.hex(), "left-out"), &crate::manifest::canonical_json(self))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.devices += other.devices;
+        let room = Self::NAMED.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+}
+
+impl Store {
+    /// What the unpacked layers of an image do without.
+    pub fn left_out(&self, image: &StoredImage) -> LeftOut {
+        let mut all = LeftOut::default();
+        for id in image.chain_ids() {
+            let note = fs::read(self.note_path(id.hex(), "left-out")).ok();
+            if let Some(note) = note.and_then(|bytes| serde_json::from_slice::<LeftOut>(&bytes).ok()) {
+                all.add(note);
+            }
+        }
+        all
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `notes/HEX.tail` | the deflate bytes that replace the last block of the blob HEX in an archive | with its note |
 //! | `notes/HEX.deflate` | the whole layer blob HEX deflated again, where its own blocks cannot be taken over | any time: made again |
 //! | `notes/HEX.state` | SHA-256 state over the uncompressed archive up to the end of the layer with chain id HEX (parent or new layer) | any time: made again |
+//! | `notes/HEX.left-out` | [`crate::LeftOut`] of the unpacked layer with chain id HEX, where it does without something | with that layer |
 //! | `refs/NAME.json` | [`crate::RefRecord`]: a name, what it keeps alive, its owner and time | by its owner |
 //! | `locks/HEX` | `flock` exclusive while the layer HEX is being unpacked | while nobody holds `lock` |
 //! | `leases/NAME` | one empty file a lease, named by owner, process and number; only for the message "in use by" | by its holder, by gc |

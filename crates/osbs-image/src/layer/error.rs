@@ -73,6 +73,18 @@ pub enum LayerError {
         /// Field of [`crate::Limits`].
         option: &'static str,
     },
+    /// The user namespace of this process has no such id.
+    #[error("{what}: {} belongs to user {uid} and group {gid}, which the user namespace of this build does not have: give the user more ids (usermod --add-subuids, --add-subgids) and choose a new --home", path.display())]
+    NoSuchId {
+        /// Layer digest or archive name.
+        what: String,
+        /// Path within the tree.
+        path: PathBuf,
+        /// Of the file.
+        uid: u32,
+        /// Of the file.
+        gid: u32,
+    },
     /// The tree changed while it was read.
     #[error("{} changed while it was being read", path.display())]
     Changed {
@@ -102,7 +114,7 @@ impl LayerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(e) => e.kind(),
-            Self::File { .. } => ErrorKind::Resource,
+            Self::File { .. } | Self::NoSuchId { .. } => ErrorKind::Resource,
             Self::Read { source, .. } => match source.get_ref().and_then(|e| e.downcast_ref::<StoreError>()) {
                 Some(e) => e.kind(),
                 None => ErrorKind::User,

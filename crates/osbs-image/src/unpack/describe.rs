@@ -3,7 +3,7 @@
 use crate::layer::{LayerError, is_layer_xattr};
 use crate::rooted;
 use crate::tar::{EntryKind, TarEntry};
-use crate::unpack::tree::Tree;
+use crate::unpack::tree::{Tree, display};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ impl Tree {
     /// Owner, mode and xattrs of something open, in this order: a change of owner clears setuid bits and capabilities.
     pub(super) fn describe(&self, fd: &OwnedFd, entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|e| self.file("set owner of", path)(e.into()))?;
+        rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|e| self.no_owner(e, entry, path))?;
         rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
             .map_err(|e| self.file("set mode of", path)(e.into()))?;
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_layer_xattr(name)) {
@@ -20,6 +20,15 @@ impl Tree {
             self.xattr_result(result, name, path)?;
         }
         Ok(())
+    }
+
+    /// A user namespace has no room for ids that its map does not name.
+    fn no_owner(&self, error: Errno, entry: &TarEntry, path: &[u8]) -> LayerError {
+        if error == Errno::INVAL {
+            let (what, path) = (self.what().to_owned(), display(path));
+            return LayerError::NoSuchId { what, path, uid: entry.uid, gid: entry.gid };
+        }
+        self.file("set owner of", path)(error.into())
     }
 
     /// The same, and times, of a link or device, by name.
@@ -32,7 +41,7 @@ impl Tree {
     ) -> Result<(), LayerError> {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| self.file("set owner of", path)(e.into()))?;
+            .map_err(|e| self.no_owner(e, entry, path))?;
         if entry.kind != EntryKind::Symlink {
             // fchmodat follows links, but what stands here was just made and is none.
             rustix::fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())

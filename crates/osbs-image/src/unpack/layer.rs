@@ -8,7 +8,7 @@ use crate::layer::LayerError;
 use crate::layer::pipeline::join;
 use crate::limits::Limits;
 use crate::manifest::Descriptor;
-use crate::note::LayerNote;
+use crate::note::{LayerNote, LeftOut};
 use crate::rooted::{self, remove_tree};
 use crate::store::Store;
 use crate::stored_image::StoredImage;
@@ -52,7 +52,7 @@ impl Store {
         }
         let missing: Vec<usize> = (0..chain.len()).filter(|n| !folders[*n].is_dir()).collect();
         let unpacked = self.unpack_missing(image, &missing, cancel, progress);
-        let result = place(&missing, unpacked, &folders);
+        let result = self.place(&missing, unpacked, &chain, &folders);
         drop(locks);
         result.map(|()| folders)
     }
@@ -145,6 +145,25 @@ impl Store {
         Ok(Unpacked { folder, tree })
     }
 
+    /// Completes the layers from the bottom up, each with those below it, and gives them their names.
+    fn place(
+        &self,
+        missing: &[usize],
+        unpacked: Vec<Result<Unpacked, LayerError>>,
+        chain: &[Digest],
+        folders: &[PathBuf],
+    ) -> Result<(), LayerError> {
+        for (number, mut layer) in missing.iter().zip(all(unpacked)?) {
+            lower::complete(&mut layer.tree, &folders[..*number])?;
+            layer.tree.finish()?;
+            if !layer.tree.left_out().is_empty() {
+                LeftOut::of(layer.tree.left_out().iter().map(Vec::as_slice)).save(self, &chain[*number])?;
+            }
+            layer.folder.keep_as(&folders[*number])?;
+        }
+        Ok(())
+    }
+
     /// Saves a note and its tail, unless there is one.
     pub(crate) fn save_note(
         &self,
@@ -162,12 +181,8 @@ impl Store {
     }
 }
 
-/// Completes the layers from the bottom up, each with those below it, and gives them their names.
-fn place(
-    missing: &[usize],
-    unpacked: Vec<Result<Unpacked, LayerError>>,
-    folders: &[PathBuf],
-) -> Result<(), LayerError> {
+/// All of them, or the error that ended the work.
+fn all(unpacked: Vec<Result<Unpacked, LayerError>>) -> Result<Vec<Unpacked>, LayerError> {
     // The error of one layer stops the others; theirs is then "cancelled", which nobody wants to read.
     let mut first: Option<LayerError> = None;
     let mut good = Vec::new();
@@ -181,15 +196,7 @@ fn place(
             }
         }
     }
-    if let Some(e) = first {
-        return Err(e);
-    }
-    for (number, mut layer) in missing.iter().zip(good) {
-        lower::complete(&mut layer.tree, &folders[..*number])?;
-        layer.tree.finish()?;
-        layer.folder.keep_as(&folders[*number])?;
-    }
-    Ok(())
+    first.map_or(Ok(good), Err)
 }
 
 fn write_entries(

@@ -4,6 +4,7 @@ use crate::layer::{LayerError, is_whiteout};
 use crate::rooted::{self, make_dir, remove_tree, stat};
 use crate::tar::{EntryKind, TarEntry, TarReader};
 use crate::unpack::tree::{Place, Reading, Tree, split};
+use osbs_types::OverlayXattrs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -40,8 +41,14 @@ impl Tree {
         if special == FileType::CharacterDevice && device == 0 {
             return Err(self.refuse(path, "a device 0:0 would be a whiteout"));
         }
-        rustix::fs::mknodat(folder, name, special, Mode::empty(), device)
-            .map_err(|e| self.not_made("make", path, e))?;
+        if special != FileType::Fifo && self.reading == Reading::Layer(OverlayXattrs::User) {
+            // As podman and docker do in a user namespace. The layer itself still has it, and is handed on as it is.
+            return self.leave_out(path);
+        }
+        rustix::fs::mknodat(folder, name, special, Mode::empty(), device).map_err(|e| match e {
+            Errno::PERM => self.refuse(path, "only root of the machine can make device nodes"),
+            other => self.not_made("make", path, other),
+        })?;
         self.describe_name(folder, name, entry, path)
     }
 
@@ -94,6 +101,7 @@ impl Tree {
                 return Err(self.refuse(path, "it is a hard link to a device 0:0"));
             }
             Ok((folder, found)) if !is_whiteout(&found) => (folder, found),
+            Err(Errno::NOENT) if self.is_left_out(&target) => return self.leave_out(path),
             Ok(_) | Err(Errno::NOENT) if in_layer => {
                 // What stands there is replaced once the layers below are known.
                 self.forget(path, false);

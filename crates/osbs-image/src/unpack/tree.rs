@@ -52,6 +52,8 @@ pub(crate) struct Tree {
     implied: BTreeSet<Vec<u8>>,
     /// Hard links whose target is not in this layer: path, then number of the entry and target.
     foreign_links: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    /// Device nodes that only root of the machine can make.
+    left_out: BTreeSet<Vec<u8>>,
     remembered: u64,
     pub(super) buffer: Vec<u8>,
     pub entries: u64,
@@ -78,6 +80,7 @@ impl Tree {
             times: BTreeMap::new(),
             implied: BTreeSet::new(),
             foreign_links: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             remembered: 0,
             buffer: vec![0; COPY],
             entries: 0,
@@ -227,6 +230,21 @@ impl Tree {
         self.remember(length)
     }
 
+    /// Does without an entry that cannot be made here.
+    pub(super) fn leave_out(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        self.left_out.insert(path.to_vec());
+        self.remember(path.len())
+    }
+
+    pub(super) fn is_left_out(&self, path: &[u8]) -> bool {
+        self.left_out.contains(path)
+    }
+
+    /// What was done without, by path.
+    pub(crate) fn left_out(&self) -> &BTreeSet<Vec<u8>> {
+        &self.left_out
+    }
+
     fn remember(&mut self, length: usize) -> Result<(), LayerError> {
         self.remembered += length as u64 + 64;
         if self.remembered <= MAX_REMEMBERED {
@@ -239,6 +257,7 @@ impl Tree {
     /// Forgets what was remembered of something that is replaced, and of all in it.
     pub(super) fn forget(&mut self, path: &[u8], folder: bool) {
         self.foreign_links.remove(path);
+        self.left_out.remove(path);
         if !folder {
             return;
         }

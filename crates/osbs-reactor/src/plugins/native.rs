@@ -169,6 +169,10 @@ impl BuildObserver for Relay {
         self.log.log(Level::Info, [stage.prefix().as_bytes(), line].concat());
     }
 
+    fn warning(&self, text: &str) {
+        self.log.warning(text);
+    }
+
     fn progress(&self, what: &'static str, done: u64, total: u64) {
         let before = self.shown.load(Ordering::Relaxed);
         if done < before || done >= before + 16_000_000 {

@@ -385,6 +385,10 @@ impl BuildObserver for Shown {
         }
     }
 
+    fn warning(&self, text: &str) {
+        eprintln!("{} {}", self.paint.yellow("warning:"), harmless(text));
+    }
+
     fn progress(&self, _what: &'static str, _done: u64, _total: u64) {}
 }
 
