@@ -3,7 +3,7 @@
 use crate::commit;
 use crate::error::BuildError;
 use crate::executor::Executor;
-use crate::plan::{Plan, StageParent};
+use crate::plan::{Plan, StageParent, Wanted};
 use crate::request::{BuildObserver, BuildRequest, BuiltImage};
 use crate::stage::Stage;
 use crate::stage_root::WorkDir;
@@ -23,7 +23,13 @@ pub fn build(
     let (taps, sink) = (std::mem::take(&mut request.taps), request.sink.take());
     let mut timings = Vec::new();
     let started = Instant::now();
-    let plan = Plan::new(request.dockerfile, &request.build_args, request.target.as_deref(), &request.architecture)?;
+    let wanted = Wanted {
+        build_args: &request.build_args,
+        target: request.target.as_deref(),
+        architecture: &request.architecture,
+        epoch: request.clamp_mtime,
+    };
+    let plan = Plan::new(request.dockerfile, &wanted)?;
     let work = WorkDir::new(request.work_dir)?;
 
     let (stage, unpack) = Executor::new(&request, &plan, &work, observer, cancel).target()?;

@@ -2,10 +2,11 @@
 
 use crate::error::BuildError;
 use crate::executor::threads;
+use crate::history::{self, Note};
 use crate::request::{BuildObserver, BuildRequest};
-use crate::stage::{Note, Stage};
+use crate::stage::Stage;
 use osbs_image::{
-    ArchiveDigest, ArchiveError, BlobSink, History, ImageConfig, LayerRequest, LayerTap, StoredImage, WrittenLayer,
+    ArchiveDigest, ArchiveError, BlobSink, ImageConfig, ImageFormat, LayerRequest, LayerTap, StoredImage, WrittenLayer,
     write_layer,
 };
 use osbs_types::{Architecture, Timestamp};
@@ -63,7 +64,9 @@ pub(crate) fn image(
     let config = finished(config, base.map(|image| image.diff_ids.len()), &stage.history, layer, wanted, &created);
     let mut layers = base.map(|image| image.layers.clone()).unwrap_or_default();
     layers.push(layer.descriptor.clone());
-    StoredImage::create(request.store, request.format, &config, &layers, None).map_err(BuildError::Store)
+    let annotations =
+        (request.format == ImageFormat::Oci && !request.annotations.is_empty()).then(|| request.annotations.clone());
+    StoredImage::create(request.store, request.format, &config, &layers, annotations).map_err(BuildError::Store)
 }
 
 fn finished(
@@ -90,70 +93,7 @@ fn finished(
     config.config.on_build = config.config.on_build.filter(|triggers| !triggers.is_empty());
     "layers".clone_into(&mut config.rootfs.kind);
     config.rootfs.diff_ids.push(layer.diff_id.clone());
-    balance(&mut config.history, parent_layers.unwrap_or(0));
-    config.history.extend(own_history(notes, created));
+    history::balance(&mut config.history, parent_layers.unwrap_or(0));
+    config.history.extend(history::own(notes, created));
     config
-}
-
-/// Makes as many entries of the parent's history stand for a layer as it has layers. Many tools write none.
-fn balance(history: &mut Vec<History>, layers: usize) {
-    let with_layer = history.iter().filter(|entry| !entry.empty_layer).count();
-    if with_layer < layers {
-        let unknown = || History { created_by: Some("(unknown)".to_owned()), ..History::default() };
-        history.splice(0..0, std::iter::repeat_with(unknown).take(layers - with_layer));
-    }
-    for entry in history.iter_mut().filter(|entry| !entry.empty_layer).skip(layers) {
-        entry.empty_layer = true;
-    }
-}
-
-/// One entry an instruction; the last that may have changed files stands for the layer.
-fn own_history(notes: &[Note], created: &str) -> Vec<History> {
-    let entry = |text: &str, empty_layer: bool| History {
-        created: Some(created.to_owned()),
-        created_by: Some(text.to_owned()),
-        empty_layer,
-        ..History::default()
-    };
-    if notes.is_empty() {
-        return vec![entry("FROM", false)];
-    }
-    let layer = notes.iter().rposition(|note| note.files).unwrap_or(notes.len() - 1);
-    notes.iter().enumerate().map(|(index, note)| entry(&note.text, index != layer)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn note(text: &str, files: bool) -> Note {
-        Note { text: text.to_owned(), files }
-    }
-
-    #[test]
-    fn exactly_one_entry_stands_for_the_layer() {
-        let check = |notes: &[Note], expected: &[bool]| {
-            let empty: Vec<bool> = own_history(notes, "now").iter().map(|entry| entry.empty_layer).collect();
-            assert_eq!(empty, expected, "{notes:?}");
-        };
-        check(&[], &[false]);
-        check(&[note("ENV", false)], &[false]);
-        check(&[note("COPY", true), note("RUN", true), note("CMD", false)], &[true, false, true]);
-    }
-
-    #[test]
-    fn a_parents_history_is_made_to_fit_its_layers() {
-        let entries =
-            |empty: &[bool]| empty.iter().map(|&it| History { empty_layer: it, ..History::default() }).collect();
-        let check = |history: &[bool], layers: usize, expected: &[bool]| {
-            let mut history: Vec<History> = entries(history);
-            balance(&mut history, layers);
-            let empty: Vec<bool> = history.iter().map(|entry| entry.empty_layer).collect();
-            assert_eq!(empty, expected);
-        };
-        check(&[], 2, &[false, false]);
-        check(&[false, true], 1, &[false, true]);
-        check(&[false, true], 3, &[false, false, false, true]);
-        check(&[false, false, false], 1, &[false, true, true]);
-    }
 }

@@ -1,6 +1,7 @@
 //! Instructions that only change the image config.
 
 use crate::error::InstructionError;
+use crate::signals;
 use crate::variables::{GlobalArgs, StageArgs, set_env};
 use osbs_dockerfile::{CommandForm, Healthcheck, InstructionKind, Pair};
 use osbs_image::ImageConfig;
@@ -101,7 +102,7 @@ impl StageConfig {
             InstructionKind::Shell(words) => self.image.config.shell = Some(words.clone()),
             InstructionKind::Stopsignal(word) => {
                 let signal = self.expand(word, global)?;
-                check_signal(&signal)?;
+                signals::check(&signal).map_err(|expected| bad("STOPSIGNAL", &signal, &expected))?;
                 self.image.config.stop_signal = Some(signal);
             }
             InstructionKind::Healthcheck(check) => self.image.config.healthcheck = Some(healthcheck(check)),
@@ -203,51 +204,5 @@ fn ports(text: &str) -> Result<Vec<String>, InstructionError> {
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-fn check_signal(signal: &str) -> Result<(), InstructionError> {
-    let number = signal.parse::<u32>().is_ok_and(|number| (1..=64).contains(&number));
-    let name = signal.trim_start_matches("SIG");
-    let named = !name.is_empty()
-        && name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '+' | '-'));
-    if number || named { Ok(()) } else { Err(bad("STOPSIGNAL", signal, "a name such as SIGTERM, or a number 1 to 64")) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_cleaned_as_by_go() {
-        let check = |base: &str, path: &str, expected: &str| {
-            assert_eq!(clean_path(&absolute(base, path)), expected, "{base} {path}");
-        };
-        check("", "a", "/a");
-        check("/a", "b/", "/a/b");
-        check("/a", "/b", "/b");
-        check("/a/b", "../../../c", "/c");
-        check("/", ".", "/");
-        check("/x", "a//./b", "/x/a/b");
-    }
-
-    #[test]
-    fn ports_are_checked() {
-        let check = |text: &str, expected: &[&str]| assert_eq!(ports(text).expect(text), expected, "{text}");
-        check("80", &["80/tcp"]);
-        check("53/UDP", &["53/udp"]);
-        check("1-3", &["1/tcp", "2/tcp", "3/tcp"]);
-        check("8080:80", &["80/tcp"]);
-        for text in ["", "x", "70000", "3-1", "80/http", "-1"] {
-            ports(text).expect_err(text);
-        }
-    }
-
-    #[test]
-    fn signals_are_checked() {
-        for text in ["9", "SIGTERM", "KILL", "SIGRTMIN+3"] {
-            check_signal(text).expect(text);
-        }
-        for text in ["", "0", "65", "sigterm", "SIG", "TERM;x"] {
-            check_signal(text).expect_err(text);
-        }
-    }
-}
+mod tests;

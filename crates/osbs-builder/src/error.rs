@@ -90,6 +90,8 @@ pub enum PlanError {
         target: String,
         /// A stage with a similar name.
         nearest: Option<String>,
+        /// The names of all.
+        stages: Vec<String>,
     },
     /// A build argument's default before FROM cannot be expanded.
     #[error("{position}: cannot expand {text:?}")]
@@ -196,6 +198,12 @@ pub enum InstructionError {
     /// A secret was not given with the request.
     #[error("the secret {id:?} is required and was not given")]
     NoSecret {
+        /// Its id.
+        id: String,
+    },
+    /// An ssh agent was not given with the request.
+    #[error("the ssh agent {id:?} is required and was not given")]
+    NoAgent {
         /// Its id.
         id: String,
     },
@@ -328,6 +336,20 @@ impl PlanError {
     pub fn kind(&self) -> ErrorKind {
         ErrorKind::User
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchTarget { stages, .. } if stages.is_empty() => {
+                Some("no stage has a name: write FROM IMAGE AS NAME, or give its number, from 0".into())
+            }
+            Self::NoSuchTarget { stages, .. } => Some(format!("the stages are {}", stages.join(", "))),
+            Self::EmptyFrom { text, .. } => Some(format!(
+                "give the variables of {text} a value: ARG NAME=DEFAULT before the first FROM, or a build argument"
+            )),
+            Self::Platform { .. } => Some("write it as linux/ARCHITECTURE, for example linux/arm64".into()),
+            Self::NoFrom | Self::Expansion { .. } => None,
+        }
+    }
 }
 
 impl InstructionError {
@@ -357,6 +379,7 @@ impl InstructionError {
                 (!text.is_empty()).then_some(text)
             }
             Self::Unsupported { instead, .. } => instead.clone(),
+            Self::NoAgent { id } => Some(format!("give its socket with the request, or leave required out for {id:?}")),
             Self::NoSecret { id } => Some(format!("give it with the request, or write required=false for {id:?}")),
             Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
             Self::Build(error) => error.hint(),
@@ -405,6 +428,7 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Instruction { source, .. } => source.hint(),
+            Self::Plan(error) => error.hint(),
             Self::Parent { source, .. } => source.hint.clone(),
             Self::File(FileError { full: Some(_), .. }) | Self::Layer { full: Some(_), .. } => {
                 Some("free some space, then build again".into())

@@ -6,9 +6,11 @@
 //! one new layer. Every path that a Dockerfile, a context or an image chose is resolved inside its root.
 
 mod accounts;
+mod agent_socket;
 mod build;
 mod commit;
 mod config_change;
+mod containment;
 mod disk;
 mod error;
 mod executor;
@@ -16,6 +18,8 @@ mod fetcher;
 mod file_copy;
 mod file_mode;
 mod hard_links;
+mod history;
+mod ignored_files;
 mod once;
 mod open_folder;
 mod plan;
@@ -23,6 +27,7 @@ mod removal;
 mod request;
 mod run;
 mod run_mounts;
+mod signals;
 mod source;
 mod stage;
 mod stage_root;
@@ -36,7 +41,6 @@ pub use build::build;
 pub use error::{BuildError, FileError, InstructionError, PlanError};
 pub use fetcher::{CheckedOut, Fetcher, GitSource};
 pub use osbs_image::ImageFormat;
-pub use plan::required_parents;
 pub use request::{
     BuildObserver, BuildRequest, BuiltImage, Limits, ParentImages, RunLimits, RunNetwork, StageLabel, UserNamespace,
 };

@@ -3,7 +3,7 @@
 use crate::error::{BuildError, PlanError};
 use crate::request::StageLabel;
 use crate::variables::GlobalArgs;
-use osbs_dockerfile::{Dockerfile, Instruction, InstructionKind, MountText, Stage};
+use osbs_dockerfile::{Dockerfile, Instruction, InstructionKind, MountText, Stage, nearest};
 use osbs_types::{Architecture, Platform, Position};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,18 +51,24 @@ pub(crate) enum FromPlace {
     Later,
 }
 
+/// What a plan depends on, beside the Dockerfile.
+pub(crate) struct Wanted<'r> {
+    pub build_args: &'r BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<&'r str>,
+    pub architecture: &'r Architecture,
+    /// SOURCE_DATE_EPOCH.
+    pub epoch: Option<i64>,
+}
+
 impl<'d> Plan<'d> {
-    pub(crate) fn new(
-        dockerfile: &'d Dockerfile,
-        build_args: &BTreeMap<String, String>,
-        target: Option<&str>,
-        architecture: &Architecture,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn new(dockerfile: &'d Dockerfile, wanted: &Wanted<'_>) -> Result<Self, BuildError> {
         let stages = dockerfile.stages();
         if stages.is_empty() {
             return Err(BuildError::Plan(PlanError::NoFrom));
         }
-        let mut args = GlobalArgs::new(build_args, architecture, dockerfile.escape());
+        let Wanted { build_args, target, architecture, epoch } = *wanted;
+        let mut args = GlobalArgs::new(build_args, architecture, target, epoch, dockerfile.escape());
         for instruction in dockerfile.meta_args() {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
             for declaration in declarations {
@@ -178,24 +184,10 @@ impl<'d> Plan<'d> {
 }
 
 fn no_target(name: &str, stages: &[Stage<'_>]) -> BuildError {
-    let names = stages.iter().filter_map(|stage| stage.name);
-    let nearest = names.min_by_key(|it| distance(it, name)).filter(|it| distance(it, name) <= 2).map(str::to_owned);
-    BuildError::Plan(PlanError::NoSuchTarget { target: name.to_owned(), nearest })
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name).collect();
+    let nearest = nearest(name, names.iter().copied()).map(str::to_owned);
+    let stages = names.iter().map(|name| (*name).to_owned()).collect();
+    BuildError::Plan(PlanError::NoSuchTarget { target: name.to_owned(), nearest, stages })
 }
 
 /// Where an instruction stands.
@@ -253,45 +245,19 @@ pub(crate) fn from_words(instruction: &Instruction) -> Vec<String> {
     }
 }
 
-/// The images that a build of `target` will ask [`crate::ParentImages`] for, in order, each once: those of FROM, of COPY
-/// --from and of RUN --mount from. `scratch` is not among them. ONBUILD triggers of a parent may want more.
-///
-/// # Errors
-/// The target does not exist, or a FROM cannot be expanded.
-pub fn required_parents(
-    dockerfile: &Dockerfile,
-    build_args: &BTreeMap<String, String>,
-    target: Option<&str>,
-) -> Result<Vec<String>, BuildError> {
-    let here = Platform::native().architecture();
-    let plan = Plan::new(dockerfile, build_args, target, &here)?;
-    let mut names: Vec<String> = Vec::new();
-    let mut add = |name: &str| {
-        if name != "scratch" && !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    };
-    for &index in &plan.order {
-        if let StageParent::Image { name, .. } = &plan.parents[index] {
-            add(name);
-        }
-        for word in plan.stages[index].instructions.iter().flat_map(from_words) {
-            let Ok(name) = plan.args.expand(&word) else { continue };
-            if let FromPlace::Image(name) = plan.place_of(dockerfile, &name, index) {
-                add(&name);
-            }
-        }
-    }
-    Ok(names)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plan_order(text: &str, target: Option<&str>) -> Vec<usize> {
+    fn with_plan<T>(text: &str, target: Option<&str>, look: impl FnOnce(Result<Plan<'_>, BuildError>) -> T) -> T {
         let dockerfile = Dockerfile::parse(text, "Dockerfile").expect("parse");
-        Plan::new(&dockerfile, &BTreeMap::new(), target, &Architecture::new("amd64")).expect("plan").order
+        let (build_args, architecture) = (BTreeMap::new(), Architecture::new("amd64"));
+        let wanted = Wanted { build_args: &build_args, target, architecture: &architecture, epoch: None };
+        look(Plan::new(&dockerfile, &wanted))
+    }
+
+    fn plan_order(text: &str, target: Option<&str>) -> Vec<usize> {
+        with_plan(text, target, |plan| plan.expect("plan").order)
     }
 
     #[test]
@@ -304,26 +270,35 @@ mod tests {
     }
 
     #[test]
-    fn parents_are_listed_once_and_expanded() {
-        let text = "ARG V=1\nFROM base:${V} AS x\nCOPY --from=other:2 /a /b\nFROM x\nCOPY --from=x /a /c\n\
-                    COPY --from=other:2 /d /e\n";
-        let dockerfile = Dockerfile::parse(text, "Dockerfile").expect("parse");
-        let check = |args: &[(&str, &str)], expected: &[&str]| {
-            let args = args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            assert_eq!(required_parents(&dockerfile, &args, None).expect("parents"), expected);
+    fn a_misspelt_target_gets_a_suggestion() {
+        let told = |target| {
+            with_plan("FROM a AS release\nFROM b AS debug\nFROM c\n", Some(target), |plan| {
+                let failure = plan.err().expect("no such stage").to_failure();
+                format!("{failure} {}", failure.hint.clone().unwrap_or_default())
+            })
         };
-        check(&[], &["base:1", "other:2"]);
-        check(&[("V", "7")], &["base:7", "other:2"]);
+        assert!(told("relaese").contains("did you mean \"release\""), "{}", told("relaese"));
+        assert!(told("other").contains("release, debug"), "{}", told("other"));
     }
 
     #[test]
-    fn a_misspelt_target_gets_a_suggestion() {
-        let dockerfile = Dockerfile::parse("FROM a AS release\n", "Dockerfile").expect("parse");
-        let Err(error) =
-            Plan::new(&dockerfile, &BTreeMap::new(), Some("relaese"), &Architecture::new("amd64")).map(|_| ())
-        else {
-            panic!("no error")
+    fn stages_that_may_overlap_are_told_apart() {
+        let check = |text: &str, expected: &[bool]| {
+            let side_by_side = with_plan(text, None, |plan| {
+                let plan = plan.expect("plan");
+                (0..plan.stages.len()).map(|index| plan.label(index).side_by_side).collect::<Vec<_>>()
+            });
+            assert_eq!(side_by_side, expected, "{text}");
         };
-        assert!(error.to_failure().to_string().contains("did you mean \"release\""), "{error:?}");
+        check("FROM a\n", &[false]);
+        check("FROM a AS x\nRUN a\nFROM x AS y\nFROM y\n", &[false, false, false]);
+        check("FROM a AS x\nRUN a\nFROM b\nENV A=b\nCOPY --from=x /a /a\n", &[false, false]);
+        check("FROM a AS x\nRUN a\nFROM b\nRUN b\nCOPY --from=x /a /a\n", &[true, true]);
+        check("FROM a AS x\nFROM b AS y\nFROM c\nCOPY --from=x /x /x\nCOPY --from=y /y /y\n", &[true, true, true]);
+        check(
+            "FROM a AS x\nFROM b AS y\nFROM y\nRUN --mount=from=x,target=/x --mount=from=y,target=/y b\n",
+            &[true, true, false],
+        );
+        check("FROM a AS x\nFROM b AS unused\nFROM x\n", &[false, false, false]);
     }
 }

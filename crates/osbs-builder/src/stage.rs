@@ -3,24 +3,17 @@
 use crate::config_change::StageConfig;
 use crate::error::{BuildError, InstructionError};
 use crate::executor::Executor;
+use crate::history::{Note, created_by};
 use crate::plan::{StageParent, position};
 use crate::source::SourceRoot;
 use crate::stage_root::StageRoot;
 use crate::transfer::{TransferContext, transfer};
 use crate::variables::StageArgs;
-use osbs_dockerfile::{CommandForm, Instruction, InstructionKind, Run, Transfer, parse_trigger};
+use osbs_dockerfile::{Instruction, InstructionKind, Transfer, parse_trigger};
 use osbs_image::{ImageConfig, StoredImage};
 use osbs_sandbox::rooted::{Owner, Root};
 use osbs_types::Position;
 use std::path::{Path, PathBuf};
-
-/// An instruction's entry in the history.
-#[derive(Debug, Clone)]
-pub(crate) struct Note {
-    pub text: String,
-    /// It may have changed files.
-    pub files: bool,
-}
 
 /// A stage at work, or finished.
 pub(crate) struct Stage {
@@ -159,7 +152,7 @@ impl Executor<'_, '_> {
         self.await_sources(stage, instruction)?;
         self.announce(stage.index, instruction)?;
         let files = self.instruction(stage, instruction).map_err(|error| self.at(instruction, from, error))?;
-        stage.history.push(Note { text: history_text(instruction, &stage.config), files });
+        stage.history.push(Note { text: created_by(instruction, &stage.config), files });
         Ok(())
     }
 
@@ -222,15 +215,5 @@ impl Executor<'_, '_> {
         let result = transfer(&context, it, add, source, &mut stage.root);
         let _ = std::fs::remove_dir_all(&scratch);
         result
-    }
-}
-
-/// As `docker history` shows it; never with the values of arguments or secrets.
-fn history_text(instruction: &Instruction, config: &StageConfig) -> String {
-    match &instruction.kind {
-        InstructionKind::Run(Run { command: CommandForm::Shell(text), .. }) => {
-            format!("RUN {} {text}", config.shell().join(" "))
-        }
-        _ => crate::transfer::shown(instruction).into_owned(),
     }
 }

@@ -23,7 +23,8 @@ pub(crate) const PROXY_ARGS: [&str; 10] = [
 #[derive(Debug)]
 pub(crate) struct GlobalArgs {
     build_args: BTreeMap<String, String>,
-    platform: Vec<(&'static str, String)>,
+    /// Platforms and the like: known before the first FROM, and in a stage after an ARG of theirs.
+    predefined: Vec<(&'static str, String)>,
     /// ARGs before the first FROM.
     meta: Vec<(String, String)>,
     /// Escape character of the Dockerfile.
@@ -31,16 +32,25 @@ pub(crate) struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    pub(crate) fn new(build_args: &BTreeMap<String, String>, target: &Architecture, escape: char) -> Self {
-        let mut platform = Vec::new();
-        platform_args(&mut platform, ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"], target);
+    /// `stage`: what `--target` says. `epoch`: SOURCE_DATE_EPOCH, if times are clamped.
+    pub(crate) fn new(
+        build_args: &BTreeMap<String, String>,
+        target: &Architecture,
+        stage: Option<&str>,
+        epoch: Option<i64>,
+        escape: char,
+    ) -> Self {
+        let mut predefined = Vec::new();
+        platform_args(&mut predefined, ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"], target);
         let here = Platform::native().architecture();
-        platform_args(&mut platform, ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"], &here);
-        Self { build_args: build_args.clone(), platform, meta: Vec::new(), escape }
+        platform_args(&mut predefined, ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"], &here);
+        predefined.push(("TARGETSTAGE", stage.unwrap_or("default").to_owned()));
+        predefined.extend(epoch.map(|seconds| ("SOURCE_DATE_EPOCH", seconds.to_string())));
+        Self { build_args: build_args.clone(), predefined, meta: Vec::new(), escape }
     }
 
     fn predefined(&self, name: &str) -> Option<String> {
-        self.platform.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone())
+        self.predefined.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone())
     }
 
     /// An ARG before the first FROM.
@@ -180,7 +190,7 @@ mod tests {
     #[test]
     fn values_come_from_the_nearest_place() {
         let given = BTreeMap::from([("GIVEN".to_owned(), "g".to_owned()), ("HTTP_PROXY".to_owned(), "p".to_owned())]);
-        let mut global = GlobalArgs::new(&given, &Architecture::new("arm64"), '\\');
+        let mut global = GlobalArgs::new(&given, &Architecture::new("arm64"), None, Some(5), '\\');
         global.declare(&declare("META", Some("m"))).expect("declare");
         let mut stage = StageArgs::default();
         let env = vec!["E=env".to_owned(), "BOTH=env".to_owned()];
@@ -188,6 +198,8 @@ mod tests {
             declare("GIVEN", Some("default")),
             declare("META", None),
             declare("TARGETARCH", None),
+            declare("TARGETSTAGE", None),
+            declare("SOURCE_DATE_EPOCH", None),
             declare("BOTH", Some("arg")),
             declare("ABSENT", None),
         ] {
@@ -197,12 +209,19 @@ mod tests {
         check("GIVEN", Some("g"));
         check("META", Some("m"));
         check("TARGETARCH", Some("arm64"));
+        check("TARGETSTAGE", Some("default"));
+        check("SOURCE_DATE_EPOCH", Some("5"));
+        // Known, but not asked for by an ARG.
+        check("BUILDARCH", None);
         check("BOTH", Some("env"));
         check("E", Some("env"));
         check("ABSENT", None);
         check("HTTP_PROXY", None);
         let run = stage.run_environment(&env, &global);
-        assert_eq!(run, ["E=env", "BOTH=env", "GIVEN=g", "META=m", "TARGETARCH=arm64", "HTTP_PROXY=p"]);
+        let platform = ["TARGETARCH=arm64", "TARGETSTAGE=default", "SOURCE_DATE_EPOCH=5"];
+        assert_eq!(run[..4], ["E=env", "BOTH=env", "GIVEN=g", "META=m"]);
+        assert_eq!(run[4..7], platform);
+        assert_eq!(run[7..], ["HTTP_PROXY=p"]);
     }
 
     #[test]
