@@ -5,7 +5,7 @@
 use crate::container::run;
 use crate::mounts::MountError;
 use crate::probe_program::{native_machine, probe_dir, write_probe_program};
-use crate::{Network, ProcessError, RunSpec, rooted::RootedError};
+use crate::{IdMap, Network, OverlayOptions, ProcessError, RunSpec, rooted::RootedError};
 use osbs_types::ErrorKind;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ pub struct Runtime {
     pub program: PathBuf,
     /// First line of `--version`.
     pub version: String,
+    /// Why its containers cannot have a user namespace here, one line; `None`: one was seen running.
+    pub no_user_namespace: Option<String>,
 }
 
 /// Why one runtime was not chosen.
@@ -200,28 +202,49 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
 }
 
-/// Runs a program of a few bytes that exits with 0, in a container whose root holds nothing else.
+/// Runs a program of a few bytes that exits with 0, in a container whose root holds nothing else: with a user namespace,
+/// and if that does not work without.
 fn try_runtime(kind: RuntimeKind, program: PathBuf) -> Result<Runtime, String> {
     let version = version_of(&program).map_err(|error| format!("{}: {error}", program.display()))?;
-    let runtime = Runtime { kind, program, version };
+    let mut runtime = Runtime { kind, program, version, no_user_namespace: None };
+    if let Err(reason) = trial(&runtime, true) {
+        runtime.no_user_namespace = Some(reason);
+        trial(&runtime, false)?;
+    }
+    Ok(runtime)
+}
+
+fn trial(runtime: &Runtime, user_namespace: bool) -> Result<(), String> {
     let dir = probe_dir().map_err(|error| format!("cannot make a folder to try it in: {error}"))?;
-    let (root, bundle) = (dir.path().join("root"), dir.path().join("bundle"));
+    let [root, bundle, upper, work, seen] =
+        ["root", "bundle", "upper", "work", "seen"].map(|name| dir.path().join(name));
     let prepare = || {
-        std::fs::create_dir(&root)?;
-        std::fs::create_dir(&bundle)?;
+        for folder in [&root, &bundle, &upper, &work, &seen] {
+            std::fs::create_dir(folder)?;
+        }
         write_probe_program(&root.join("probe"), native_machine())
     };
     prepare().map_err(|error: io::Error| format!("cannot prepare a container to try it with: {error}"))?;
-    let mut spec = RunSpec::new(&root, &bundle, vec!["/probe".to_owned()]);
+    let map = if user_namespace { Some(IdMap::get().map_err(|error| with_causes(&error))?) } else { None };
+    let overlay = map.map(|map| map.mount_overlay(&[root.clone()], &upper, &work, &seen, OverlayOptions::default()));
+    let overlay = overlay.transpose().map_err(|error| with_causes(&error))?;
+    let mut spec = RunSpec::new(overlay.as_ref().map_or(&root, |_| &seen), &bundle, vec!["/probe".to_owned()]);
     spec.network = Network::None;
+    spec.id_map = map;
     let mut said = String::new();
     let mut listen = |_, line: &[u8]| said = String::from_utf8_lossy(line).into_owned();
-    match run(&runtime, &spec, &mut listen, &CancellationToken::new()) {
-        Ok(outcome) if outcome.exit_code == 0 => Ok(runtime),
+    match run(runtime, &spec, &mut listen, &CancellationToken::new()) {
+        Ok(outcome) if outcome.exit_code == 0 => Ok(()),
         Ok(outcome) => Err(format!("a trial container ended with exit code {}: {said}", outcome.exit_code)),
         Err(RuntimeError::Setup { reason, .. } | RuntimeError::Start { reason, .. }) => Err(reason),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(with_causes(&error)),
     }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn version_of(program: &Path) -> io::Result<String> {

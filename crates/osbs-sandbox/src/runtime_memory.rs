@@ -17,6 +17,8 @@ struct Finding {
     kind: String,
     program: PathBuf,
     version: String,
+    /// Not an `Option`: a finding that says nothing of it is an older one, and is tried again.
+    user_namespace: Result<(), String>,
     /// Inode, size and modification time of the program.
     file: (u64, u64, i64),
 }
@@ -36,7 +38,8 @@ fn recall(preferred: Option<&str>, memory: &Path) -> Option<Runtime> {
         && finding.boot_id == boot_id()?
         && finding.file == file_of(&finding.program)?;
     let kind = RuntimeKind::ALL.into_iter().find(|kind| kind.as_str() == finding.kind)?;
-    same.then_some(Runtime { kind, program: finding.program, version: finding.version })
+    let (program, version, no_user_namespace) = (finding.program, finding.version, finding.user_namespace.err());
+    same.then_some(Runtime { kind, program, version, no_user_namespace })
 }
 
 fn remember(preferred: Option<&str>, memory: &Path, runtime: &Runtime) -> Option<()> {
@@ -46,6 +49,7 @@ fn remember(preferred: Option<&str>, memory: &Path, runtime: &Runtime) -> Option
         kind: runtime.kind.as_str().to_owned(),
         program: runtime.program.clone(),
         version: runtime.version.clone(),
+        user_namespace: runtime.no_user_namespace.clone().map_or(Ok(()), Err),
         file: file_of(&runtime.program)?,
     };
     let new = memory.with_extension(format!("new-{}", std::process::id()));
@@ -76,7 +80,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (memory, program) = (folder.path().join("runtime.json"), folder.path().join("runc"));
         fs::write(&program, "one").expect("written");
-        let runtime = Runtime { kind: RuntimeKind::Runc, program: program.clone(), version: "1".to_owned() };
+        let runtime = Runtime {
+            kind: RuntimeKind::Runc,
+            program: program.clone(),
+            version: "1".to_owned(),
+            no_user_namespace: Some("why".to_owned()),
+        };
         assert_eq!(recall(None, &memory), None);
         remember(None, &memory, &runtime).expect("written");
         assert_eq!(recall(None, &memory), Some(runtime));
