@@ -34,6 +34,10 @@ pub(crate) struct Executor<'b, 'a> {
     pub unpacked: Keyed<crate::views::Unpacked>,
     stages: Vec<Once<Stage>>,
     pub context: Once<SourceRoot>,
+    /// The context's folders as RUN sees it, bottom first: itself, and what hides the ignored files.
+    pub context_layers: Once<Vec<PathBuf>>,
+    /// Of the user namespaces of RUN, if they get one.
+    pub id_map: Once<Option<&'static osbs_sandbox::IdMap>>,
     pub work: &'b WorkDir,
     /// Architectures whose programs run here.
     pub runnable: Keyed<()>,
@@ -64,6 +68,8 @@ impl<'b, 'a> Executor<'b, 'a> {
             unpacked: Keyed::default(),
             stages: plan.stages.iter().map(|_| Once::default()).collect(),
             context: Once::default(),
+            context_layers: Once::default(),
+            id_map: Once::default(),
             work,
             runnable: Keyed::default(),
             unpack_micros: AtomicU64::new(0),

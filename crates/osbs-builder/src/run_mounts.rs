@@ -1,6 +1,7 @@
-//! `RUN --mount=...`: binds, caches, memory file systems and secrets of one command, gone when it has ended.
+//! `RUN --mount=...`: binds, caches, memory file systems, secrets and agents of one command, gone when it has ended.
 
 use crate::accounts::rooted;
+use crate::agent_socket::AgentSocket;
 use crate::config_change::{absolute, clean_path};
 use crate::error::{BuildError, FileError, InstructionError};
 use crate::open_folder::OPEN_DIR;
@@ -8,9 +9,9 @@ use crate::stage_root::StageRoot;
 use crate::tree_copy::{Rules, TreeCopy};
 use osbs_dockerfile::{Mount, Sharing};
 use osbs_sandbox::rooted::{NodeKind, Owner, Root};
-use osbs_sandbox::{BindMount, Tmpfs};
+use osbs_sandbox::{BindMount, IdMap, Tmpfs};
 use osbs_types::{Digest, OverlayXattrs};
-use rustix::fs::{FlockOperation, Gid, Mode, Uid, flock, openat};
+use rustix::fs::{CWD, FlockOperation, Gid, Mode, RenameFlags, Uid, flock, openat};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Shorter secrets are not looked for in the output: they would make it unreadable.
@@ -30,10 +32,22 @@ pub(crate) struct RunMounts {
     pub tmpfs: Vec<Tmpfs>,
     /// From secrets with `env=`.
     pub env: Vec<String>,
+    /// Where the first agent's socket is in the container.
+    pub agent: Option<String>,
     secrets: Vec<Vec<u8>>,
     /// Overlays and locks that live as long as the command.
     overlays: Vec<StageRoot>,
     locks: Vec<File>,
+    agents: Vec<AgentSocket>,
+}
+
+/// The tree that a mount shows a part of.
+#[derive(Debug)]
+pub(crate) enum MountTree {
+    /// One folder, which is never written to.
+    Folder(PathBuf),
+    /// Folders of an overlay, bottom first; it is mounted for the command.
+    Layers(Vec<PathBuf>),
 }
 
 /// Where mounts come from.
@@ -42,6 +56,10 @@ pub(crate) struct MountSources<'a> {
     pub working_dir: &'a str,
     /// `--secret`, id to file.
     pub secrets: &'a BTreeMap<String, PathBuf>,
+    /// `--ssh`, id to socket.
+    pub agents: &'a BTreeMap<String, PathBuf>,
+    /// Of the container.
+    pub id_map: Option<&'static IdMap>,
     /// Kept caches.
     pub cache_dir: &'a Path,
     /// A new folder of this RUN's own.
@@ -53,28 +71,31 @@ pub(crate) struct MountSources<'a> {
 }
 
 impl RunMounts {
-    /// Adds one mount. `tree` is the folder that its `from` means: context, stage or image.
+    /// Adds one mount. `tree` is what its `from` means: context, stage or image.
     pub(crate) fn add(
         &mut self,
         mount: &Mount,
-        tree: Option<&Path>,
+        tree: Option<&MountTree>,
         sources: &MountSources<'_>,
     ) -> Result<(), InstructionError> {
         let target = |text: &str| PathBuf::from(clean_path(&absolute(sources.working_dir, text)));
         match mount {
             Mount::Bind { source, target: at, read_only, .. } => {
                 let tree = tree.ok_or(BuildError::Internal("a bind mount without its tree"))?;
-                let source = inside(tree, source)?;
-                let source = if *read_only { source } else { self.writable(&source, sources)? };
-                self.binds.push(BindMount { source, target: target(at), readonly: *read_only, mapped: false });
+                let (source, mapped) = self.bind_source(tree, source, *read_only, sources)?;
+                self.binds.push(BindMount { source, target: target(at), readonly: *read_only, mapped });
             }
             Mount::Cache { id, source, target: at, read_only, sharing, mode, uid, gid, .. } => {
                 let owner = Owner { uid: *uid, gid: *gid };
+                let content = match tree {
+                    Some(MountTree::Folder(tree)) => Some(inside(tree, source)?),
+                    Some(MountTree::Layers(_)) => return Err(BuildError::Internal("a cache from layers").into()),
+                    None => None,
+                };
                 let folder = self.cache(id, *sharing, sources)?;
-                if !folder.exists() {
-                    new_cache(&folder, *mode, owner, tree.map(|tree| inside(tree, source)).transpose()?, sources)?;
-                }
-                self.binds.push(BindMount { source: folder, target: target(at), readonly: *read_only, mapped: false });
+                new_cache(&folder, *mode, owner, content, sources)?;
+                let (target, readonly) = (target(at), *read_only);
+                self.binds.push(BindMount { source: folder, target, readonly, mapped: false });
             }
             Mount::Tmpfs { target: at, size } => {
                 self.tmpfs.push(Tmpfs { target: target(at), size: *size, mode: 0o1777 });
@@ -94,11 +115,21 @@ impl RunMounts {
                 }
                 self.remember_secret(&value);
             }
-            Mount::Ssh { required, .. } => {
-                if *required {
-                    let instead = Some("give the key as a secret, or fetch before the build".into());
-                    return Err(InstructionError::Unsupported { what: "RUN --mount=type=ssh".into(), instead });
+            Mount::Ssh { id, target: at, required, mode, uid, gid } => {
+                let Some(agent) = sources.agents.get(id) else {
+                    return if *required { Err(InstructionError::NoAgent { id: id.clone() }) } else { Ok(()) };
+                };
+                let number = self.agents.len();
+                let path = sources.scratch.join(format!("ssh{number}"));
+                let socket = AgentSocket::open(agent, &path, *mode, *uid, *gid)
+                    .map_err(|e| FileError::new("reach the ssh agent at", agent, e))?;
+                self.agents.push(socket);
+                let at = at.clone().unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}"));
+                let at = target(&at);
+                if number == 0 {
+                    self.agent = Some(at.to_string_lossy().into_owned());
                 }
+                self.binds.push(BindMount { source: path, target: at, readonly: true, mapped: false });
             }
         }
         Ok(())
@@ -144,19 +175,40 @@ impl RunMounts {
         line
     }
 
-    /// A view of `source` whose changes are thrown away.
-    fn writable(&mut self, source: &Path, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
-        let base = sources.scratch.join(format!("bind{}", self.overlays.len()));
-        if source.is_dir() {
-            let mut overlay =
-                StageRoot::new("a writable bind mount".into(), base, vec![source.to_owned()], sources.overlay_xattrs)?;
-            let path = overlay.mounted()?.to_owned();
-            self.overlays.push(overlay);
-            return Ok(path);
+    /// What to bind, and whether its owners are the container's already.
+    fn bind_source(
+        &mut self,
+        tree: &MountTree,
+        path: &str,
+        read_only: bool,
+        sources: &MountSources<'_>,
+    ) -> Result<(PathBuf, bool), InstructionError> {
+        let source = match tree {
+            MountTree::Folder(folder) => inside(folder, path)?,
+            MountTree::Layers(layers) => {
+                // Changes go to a folder of its own, which is thrown away.
+                let root = self.overlay(layers.clone(), sources)?;
+                return Ok((inside(&root, path)?, sources.id_map.is_some()));
+            }
+        };
+        if read_only {
+            return Ok((source, false));
         }
-        let copy = base.with_extension("file");
-        fs::copy(source, &copy).map_err(|e| FileError::new("copy", source, e).located(sources.scratch))?;
-        Ok(copy)
+        if source.is_dir() {
+            return Ok((self.overlay(vec![source], sources)?, sources.id_map.is_some()));
+        }
+        let copy = sources.scratch.join(format!("file{}", self.binds.len()));
+        fs::copy(&source, &copy).map_err(|e| FileError::new("copy", source, e).located(sources.scratch))?;
+        Ok((copy, false))
+    }
+
+    /// Mounts an overlay of this command's own.
+    fn overlay(&mut self, layers: Vec<PathBuf>, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
+        let base = sources.scratch.join(format!("bind{}", self.overlays.len()));
+        let mut overlay = StageRoot::new("a bind mount".into(), base, layers, sources.overlay_xattrs)?;
+        let path = overlay.mounted_as(sources.id_map)?.to_owned();
+        self.overlays.push(overlay);
+        Ok(path)
     }
 
     /// The folder of a cache; its name is a hash, so that no id leads elsewhere.
@@ -210,6 +262,8 @@ fn inside(tree: &Path, path: &str) -> Result<PathBuf, InstructionError> {
     Ok(tree.join(real.strip_prefix("/").unwrap_or(&real)))
 }
 
+/// Makes the folder, unless it is there. With content it is made under another name first: whoever sees the cache sees
+/// it whole, also after a kill.
 fn new_cache(
     folder: &Path,
     mode: u32,
@@ -217,30 +271,48 @@ fn new_cache(
     content: Option<PathBuf>,
     sources: &MountSources<'_>,
 ) -> Result<(), InstructionError> {
-    let failed = |e: std::io::Error| FileError::new("create the cache", folder, e).located(sources.scratch);
-    fs::create_dir(folder).map_err(failed)?;
-    if let Some(content) = content {
-        let open = |path: &Path| {
-            openat(rustix::fs::CWD, path, OPEN_DIR, Mode::empty()).map_err(|e| FileError::new("open", path, e))
-        };
-        let rules = Rules {
-            owner: Some(owner),
-            mode: None,
-            filter: None,
-            max_files: u64::MAX,
-            max_depth: 1000,
-            threads: sources.threads,
-            may_postpone: false,
-        };
-        TreeCopy::new(&rules, folder, sources.cancel)
-            .contents(open(&content)?, Vec::new(), open(folder)?, false, true)
-            .map_err(|stop| match stop {
-                crate::tree_copy::CopyStop::Failed(error) => InstructionError::File(error.located(sources.scratch)),
-                _ => BuildError::Cancelled.into(),
-            })?;
+    if folder.exists() {
+        return Ok(());
     }
-    std::os::unix::fs::chown(folder, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    let failed = |e: std::io::Error| FileError::new("create the cache", folder, e).located(sources.scratch);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let new = folder.with_extension(format!("new-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&new);
+    fs::create_dir(&new).map_err(failed)?;
+    if let Some(content) = content {
+        copy_content(&content, &new, owner, sources)?;
+    }
+    std::os::unix::fs::chown(&new, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    match rustix::fs::renameat_with(CWD, &new, CWD, folder, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Somebody else's is there, filled already.
+        Err(_) if folder.exists() => {
+            let _ = fs::remove_dir_all(&new);
+            Ok(())
+        }
+        Err(error) => Err(failed(error.into()).into()),
+    }
+}
+
+fn copy_content(from: &Path, to: &Path, owner: Owner, sources: &MountSources<'_>) -> Result<(), InstructionError> {
+    let open = |path: &Path| openat(CWD, path, OPEN_DIR, Mode::empty()).map_err(|e| FileError::new("open", path, e));
+    let rules = Rules {
+        owner: Some(owner),
+        mode: None,
+        filter: None,
+        max_files: u64::MAX,
+        max_depth: 1000,
+        threads: sources.threads,
+        may_postpone: false,
+    };
+    TreeCopy::new(&rules, to, sources.cancel).contents(open(from)?, Vec::new(), open(to)?, false, true).map_err(
+        |stop| match stop {
+            crate::tree_copy::CopyStop::Failed(error) => InstructionError::File(error.located(sources.scratch)),
+            _ => BuildError::Cancelled.into(),
+        },
+    )?;
     Ok(())
 }
 

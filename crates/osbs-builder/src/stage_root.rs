@@ -1,7 +1,7 @@
 //! The root file system of a stage while it is built: an overlay that is mounted only when somebody looks at it.
 
 use crate::error::{BuildError, FileError};
-use osbs_sandbox::{Overlay, OverlayOptions};
+use osbs_sandbox::{IdMap, Overlay, OverlayOptions};
 use osbs_types::OverlayXattrs;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,7 +17,8 @@ pub(crate) struct StageRoot {
     upper: PathBuf,
     base: PathBuf,
     target: PathBuf,
-    overlay: Option<Overlay>,
+    /// And whether it is seen as a container with a user namespace sees it.
+    overlay: Option<(Overlay, bool)>,
     mounts: u32,
     xattrs: OverlayXattrs,
 }
@@ -53,16 +54,28 @@ impl StageRoot {
         &self.upper
     }
 
-    /// Where it is mounted, after mounting if need be.
+    /// Where it is mounted, after mounting if need be, with the ids that are on disk.
     pub(crate) fn mounted(&mut self) -> Result<&Path, BuildError> {
+        self.mounted_as(None)
+    }
+
+    /// The same with the ids of a container's user namespace. One way at a time: the other one ends.
+    pub(crate) fn mounted_as(&mut self, map: Option<&'static IdMap>) -> Result<&Path, BuildError> {
+        if self.overlay.as_ref().is_some_and(|(_, mapped)| *mapped != map.is_some()) {
+            self.unmount()?;
+        }
         if self.overlay.is_none() {
             // A volatile overlay marks its work folder as used; each mount has its own.
             let work = self.base.join(format!("work{}", self.mounts));
             self.mounts += 1;
             make(&work)?;
             let options = OverlayOptions { volatile: true, xattrs: self.xattrs };
-            let overlay = Overlay::mount(&self.lowers, &self.upper, &work, &self.target, options);
-            self.overlay = Some(overlay.map_err(|source| BuildError::Mount { stage: self.name.clone(), source })?);
+            let overlay = match map {
+                Some(map) => map.mount_overlay(&self.lowers, &self.upper, &work, &self.target, options),
+                None => Overlay::mount(&self.lowers, &self.upper, &work, &self.target, options),
+            };
+            let overlay = overlay.map_err(|source| BuildError::Mount { stage: self.name.clone(), source })?;
+            self.overlay = Some((overlay, map.is_some()));
         }
         Ok(&self.target)
     }
@@ -71,7 +84,9 @@ impl StageRoot {
     pub(crate) fn unmount(&mut self) -> Result<(), BuildError> {
         match self.overlay.take() {
             None => Ok(()),
-            Some(overlay) => overlay.unmount().map_err(|source| BuildError::Mount { stage: self.name.clone(), source }),
+            Some((overlay, _)) => {
+                overlay.unmount().map_err(|source| BuildError::Mount { stage: self.name.clone(), source })
+            }
         }
     }
 }

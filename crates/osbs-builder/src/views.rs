@@ -86,6 +86,16 @@ impl Executor<'_, '_> {
         Ok(())
     }
 
+    /// The folders of the tree that `from=word` means, bottom first.
+    pub(crate) fn folders_of(&self, word: &str, stage: &Stage) -> Result<Vec<PathBuf>, InstructionError> {
+        let name = stage.config.expand(word, &self.plan.args)?;
+        match self.plan.place_of(self.request.dockerfile, &name, stage.index) {
+            FromPlace::Later => Err(InstructionError::LaterStage { name }),
+            FromPlace::Stage(other) => Ok(self.stage(other)?.all_folders()),
+            FromPlace::Image(image) => Ok(self.unpacked(&image, None)?.1),
+        }
+    }
+
     /// The tree that `from=word` means, and what to call it.
     pub(crate) fn tree_of(&self, word: &str, stage: &Stage) -> Result<(PathBuf, String), InstructionError> {
         let name = stage.config.expand(word, &self.plan.args)?;
