@@ -382,6 +382,15 @@ impl InstructionError {
             Self::NoAgent { id } => Some(format!("give its socket with the request, or leave required out for {id:?}")),
             Self::NoSecret { id } => Some(format!("give it with the request, or write required=false for {id:?}")),
             Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
+            Self::File(FileError { action: "set the owner of", source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput =>
+            {
+                Some(
+                    "a build without root has the user's subordinate ids only: take a smaller id, or get more ids \
+                     (usermod --add-subuids, --add-subgids)"
+                        .into(),
+                )
+            }
             Self::Build(error) => error.hint(),
             _ => None,
         }
