@@ -4,7 +4,7 @@
 
 use crate::container::run;
 use crate::mounts::MountError;
-use crate::probe_program::{native_machine, probe_dir, write_probe_program};
+use crate::probe_program::{Machine, native_machine, probe_dir, write_probe_program};
 use crate::{IdMap, Network, OverlayOptions, ProcessError, RunSpec, rooted::RootedError};
 use osbs_types::ErrorKind;
 use std::io;
@@ -207,14 +207,14 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
 fn try_runtime(kind: RuntimeKind, program: PathBuf) -> Result<Runtime, String> {
     let version = version_of(&program).map_err(|error| format!("{}: {error}", program.display()))?;
     let mut runtime = Runtime { kind, program, version, no_user_namespace: None };
-    if let Err(reason) = trial(&runtime, true) {
+    if let Err(reason) = trial(&runtime, true, native_machine()) {
         runtime.no_user_namespace = Some(reason);
-        trial(&runtime, false)?;
+        trial(&runtime, false, native_machine())?;
     }
     Ok(runtime)
 }
 
-fn trial(runtime: &Runtime, user_namespace: bool) -> Result<(), String> {
+fn trial(runtime: &Runtime, user_namespace: bool, machine: &Machine) -> Result<(), String> {
     let dir = probe_dir().map_err(|error| format!("cannot make a folder to try it in: {error}"))?;
     let [root, bundle, upper, work, seen] =
         ["root", "bundle", "upper", "work", "seen"].map(|name| dir.path().join(name));
@@ -222,7 +222,7 @@ fn trial(runtime: &Runtime, user_namespace: bool) -> Result<(), String> {
         for folder in [&root, &bundle, &upper, &work, &seen] {
             std::fs::create_dir(folder)?;
         }
-        write_probe_program(&root.join("probe"), native_machine())
+        write_probe_program(&root.join("probe"), machine)
     };
     prepare().map_err(|error: io::Error| format!("cannot prepare a container to try it with: {error}"))?;
     let map = if user_namespace { Some(IdMap::get().map_err(|error| with_causes(&error))?) } else { None };
@@ -264,5 +264,22 @@ mod tests {
         }
         let error = probe_runtime(Some("/no/such/runc")).unwrap_err();
         assert!(error.to_string().contains("runc: not installed"), "{error}");
+    }
+
+    /// QEMU is a program of this machine's, and lives in the container with the filter and the ids that all have there.
+    #[test]
+    fn foreign_programs_run_in_containers() {
+        if std::env::var_os("OSBS_TEST_SKIP_REAL").is_some_and(|value| value == "1") {
+            return;
+        }
+        let runtime = probe_runtime(None).unwrap();
+        assert_eq!(runtime.no_user_namespace, None);
+        for name in ["arm64", "s390x", "ppc64le"] {
+            crate::register_binfmt(&osbs_types::Architecture::new(name)).unwrap();
+            for user_namespace in [true, false] {
+                let machine = crate::probe_program::machine(name).unwrap();
+                assert_eq!(trial(&runtime, user_namespace, machine), Ok(()), "{name}, {user_namespace}");
+            }
+        }
     }
 }

@@ -95,6 +95,13 @@ impl Reply {
 
 type Handler = dyn Fn(&Asked, usize) -> Reply + Send + Sync;
 
+/// A connection as it is spoken on: TLS, if a test puts it there.
+pub trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+type Wrap = dyn Fn(TcpStream) -> Box<dyn Stream> + Send + Sync;
+
 /// A running server; gone when dropped.
 pub struct Fake {
     address: SocketAddr,
@@ -109,6 +116,16 @@ impl Fake {
     }
 
     pub fn start_at(ip: &str, handler: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_wrapped(ip, |stream| Box::new(stream), handler)
+    }
+
+    /// With something between the socket and HTTP.
+    pub fn start_wrapped(
+        ip: &str,
+        wrap: impl Fn(TcpStream) -> Box<dyn Stream> + Send + Sync + 'static,
+        handler: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let wrap: Arc<Wrap> = Arc::new(wrap);
         let listener = TcpListener::bind((ip, 0)).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (log, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -120,8 +137,8 @@ impl Fake {
                     return;
                 }
                 let Ok(connection) = connection else { return };
-                let (log, handler) = (Arc::clone(&shared), Arc::clone(&handler));
-                thread::spawn(move || serve(connection, &log, &*handler));
+                let (log, handler, wrap) = (Arc::clone(&shared), Arc::clone(&handler), Arc::clone(&wrap));
+                thread::spawn(move || serve(&mut wrap(connection), &log, &*handler));
             }
         });
         Self { address, log, stop }
@@ -154,8 +171,8 @@ impl Drop for Fake {
     }
 }
 
-fn serve(mut connection: TcpStream, log: &Mutex<Vec<Asked>>, handler: &Handler) {
-    let Some(asked) = read_request(&mut connection) else { return };
+fn serve(connection: &mut dyn Stream, log: &Mutex<Vec<Asked>>, handler: &Handler) {
+    let Some(asked) = read_request(connection) else { return };
     let before = {
         let mut log = log.lock().expect("log");
         log.push(asked.clone());
@@ -183,7 +200,7 @@ fn serve(mut connection: TcpStream, log: &Mutex<Vec<Asked>>, handler: &Handler) 
     let _ = connection.flush();
 }
 
-fn read_request(connection: &mut TcpStream) -> Option<Asked> {
+fn read_request(connection: &mut dyn Stream) -> Option<Asked> {
     let mut reader = BufReader::new(connection);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
