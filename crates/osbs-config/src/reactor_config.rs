@@ -4,7 +4,7 @@
 mod services;
 
 pub use services::{
-    ClusterAuth, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig,
+    ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig,
     SigningIntent, SmtpConfig,
 };
 
@@ -106,6 +106,7 @@ pub struct ReactorConfig {
     pub deep_manifest_list_inspection: bool,
     pub fail_on_digest_mismatch: bool,
     pub hide_files: Option<HideFiles>,
+    pub fetch: FetchConfig,
     pub required_secrets: Vec<String>,
     pub worker_token_secrets: Vec<String>,
     pub build_image_override: BTreeMap<Platform, String>,
@@ -243,6 +244,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         deep_manifest_list_inspection: root.boolean("deep_manifest_list_inspection").unwrap_or(true),
         fail_on_digest_mismatch: root.boolean("fail_on_digest_mismatch").unwrap_or(true),
         hide_files: root.object("hide_files").and_then(hide_files),
+        fetch: root.object("fetch").map(services::fetch).unwrap_or_default(),
         required_secrets: root.texts("required_secrets").unwrap_or_default(),
         worker_token_secrets: root.texts("worker_token_secrets").unwrap_or_default(),
         build_image_override: build_image_override(&root),

@@ -71,6 +71,13 @@ impl WebFetcher {
         Self { transport, handle, git, limits, how_to_allow, cancel }
     }
 
+    /// Ended by another token.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &CancellationToken) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
+
     /// With other bounds.
     #[must_use]
     pub fn limits(mut self, limits: FetchLimits) -> Self {

@@ -11,6 +11,7 @@ mod client_workers;
 pub mod disk;
 mod engine;
 pub mod events;
+mod fetching;
 pub mod imaging;
 pub mod input;
 mod kickstart;

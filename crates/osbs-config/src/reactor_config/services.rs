@@ -1,9 +1,33 @@
-//! The parts of `config.yaml` that tell of other servers: Koji, Pulp, ODCS, OMPS, mail, OpenShift.
+//! The parts of `config.yaml` that tell of other servers: Koji, Pulp, ODCS, OMPS, mail, OpenShift, and those ADD may reach.
 
 use crate::fields::Fields;
 use crate::node::Value;
 use crate::problem::{ProblemKind, Severity};
 use osbs_types::Secret;
+
+/// `fetch`: what ADD of URLs and git repositories may reach, beside public addresses. A key of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FetchConfig {
+    /// Addresses, networks and host names that are allowed though they are inside.
+    pub allow: Vec<String>,
+    /// Addresses and networks that are denied though they are public.
+    pub deny: Vec<String>,
+    /// Most bytes of one file or repository.
+    pub max_size: Option<u64>,
+    /// Longest time for one of them, in seconds.
+    pub timeout: Option<u32>,
+}
+
+pub(super) fn fetch(fields: Fields<'_>) -> FetchConfig {
+    let config = FetchConfig {
+        allow: fields.texts("allow").unwrap_or_default(),
+        deny: fields.texts("deny").unwrap_or_default(),
+        max_size: fields.whole_number("max_size", 1).and_then(|size| size.try_into().ok()),
+        timeout: fields.small_number("timeout").filter(|seconds| *seconds > 0),
+    };
+    fields.finish(Severity::Error);
+    config
+}
 
 /// How to log in to the Koji hub.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,6 +63,7 @@ struct Job {
     architecture: Architecture,
     format: ImageFormat,
     imaging: crate::imaging::Imaging,
+    fetcher: osbs_fetch::WebFetcher,
 }
 
 impl Job {
@@ -85,6 +86,7 @@ impl Job {
             architecture: run.config.architecture(&run.platform()),
             format: image_format(run),
             imaging,
+            fetcher: crate::fetching::fetcher(run)?,
         })
     }
 
@@ -109,6 +111,7 @@ impl Job {
             &self.store,
         );
         request.ignore.clone_from(&self.ignore);
+        request.fetcher = Some(&self.fetcher);
         request.format = self.format;
         request.compression = self.imaging.compression;
         request.threads = self.imaging.threads;

@@ -1,0 +1,34 @@
+//! What ADD may fetch in a build, as `fetch` of config.yaml says.
+
+use crate::plugin::PluginError;
+use crate::run::Run;
+use osbs_fetch::{FetchLimits, GitProgram, WebFetcher};
+use osbs_http::{AddressLists, Transport};
+use osbs_types::{ErrorKind, Failure};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// For the builder's thread; made within the runtime.
+///
+/// # Errors
+/// The configuration lists something that is no address.
+pub(crate) fn fetcher(run: &Run) -> Result<WebFetcher, PluginError> {
+    let config = &run.config.fetch;
+    let lists = AddressLists::new(&config.allow, &config.deny)
+        .map_err(|e| Failure::new(ErrorKind::Policy, &e).with_hint("mend fetch.allow or fetch.deny in config.yaml"))?;
+    let services = &run.services;
+    let mut transport = services.transport.config().clone();
+    transport.addresses = Arc::new(lists);
+    let git = GitProgram { program: services.git.program.clone(), path: services.program_path.clone().into() };
+    let defaults = FetchLimits::default();
+    let limits = FetchLimits {
+        bytes: config.max_size.unwrap_or(defaults.bytes),
+        time: config.timeout.map_or(defaults.time, |seconds| Duration::from_secs(seconds.into())),
+        ..defaults
+    };
+    let fetcher = WebFetcher::new(Transport::new(transport), Handle::current(), git, run.cancel().clone());
+    Ok(fetcher.limits(limits).how_to_allow(
+        "builds reach public addresses only; the administrator can add others: fetch.allow in config.yaml",
+    ))
+}
