@@ -44,3 +44,4 @@ pub use osbs_image::ImageFormat;
 pub use request::{
     BuildObserver, BuildRequest, BuiltImage, Limits, ParentImages, RunLimits, RunNetwork, StageLabel, UserNamespace,
 };
+pub use variables::is_predefined;

@@ -19,6 +19,25 @@ pub(crate) const PROXY_ARGS: [&str; 10] = [
     "all_proxy",
 ];
 
+/// Known before the first FROM, and in a stage after an ARG of theirs.
+const PLATFORM_ARGS: [&str; 10] = [
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETSTAGE",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// Whether a build argument of this name means something without an ARG in the Dockerfile.
+pub fn is_predefined(name: &str) -> bool {
+    PROXY_ARGS.contains(&name) || PLATFORM_ARGS.contains(&name)
+}
+
 /// What an ARG can get its value from, the same for all stages.
 #[derive(Debug)]
 pub(crate) struct GlobalArgs {

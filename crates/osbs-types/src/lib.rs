@@ -13,6 +13,7 @@ mod nvr;
 mod overlay;
 mod platform;
 mod pull_spec;
+pub mod quantity;
 mod secret;
 
 pub use build::{BuildName, BuildState, BuildType, UnknownState};

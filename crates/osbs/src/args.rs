@@ -124,6 +124,7 @@ impl Command {
             Self::BuildLogs(args) => args.output.output,
             Self::Config(args) => args.output,
             Self::Gc(args) => args.output.output,
+            Self::Image(args) if args.wants_json() => Some(OutputFormat::Json),
             _ => None,
         }
     }

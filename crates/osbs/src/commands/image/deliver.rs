@@ -1,0 +1,87 @@
+//! Where a finished image goes: a folder, an archive, registries.
+//!
+//! Must not change the image.
+
+use super::args::{ImageBuildArgs, Output};
+use super::parents;
+use crate::session::Session;
+use crate::terminal::size;
+use osbs_image::{Store, StoredImage};
+use osbs_registry::{Progress, Registry};
+use osbs_types::{ErrorKind, Failure, PullSpec};
+use tokio_util::sync::CancellationToken;
+
+fn registry(tag: &PullSpec, insecure: bool) -> Result<Registry, Failure> {
+    let host = tag.registry().unwrap_or_default();
+    parents::registry(host, insecure)
+}
+
+/// Opens an upload of the new layer, where the image is pushed.
+pub(super) async fn start_upload(args: &ImageBuildArgs) -> Result<Option<osbs_registry::Upload>, Failure> {
+    let Some(tag) = args
+        .result
+        .tag
+        .iter()
+        .find(|tag| tag.registry().is_some())
+        .filter(|_| args.result.output.contains(&Output::Push))
+    else {
+        return Ok(None);
+    };
+    let upload = registry(tag, args.insecure)?.start_upload(tag.repository()).await;
+    upload.map(Some).map_err(|e| Failure::new(e.kind(), &e).in_step("push"))
+}
+
+/// Brings the image to one place.
+pub(super) async fn deliver(
+    session: &Session,
+    args: &ImageBuildArgs,
+    output: &Output,
+    store: &Store,
+    image: &StoredImage,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    match output {
+        Output::Json => {}
+        Output::Oci(path) => {
+            let name = args.result.tag.first().and_then(PullSpec::tag).unwrap_or("latest");
+            osbs_image::write_oci_layout(store, image, path, name).map_err(|e| Failure::new(e.kind(), &e))?;
+            session.note(&format!("wrote oci:{}:{name}", path.display()));
+        }
+        Output::DockerArchive(path) => {
+            let compressed = output.is_compressed_archive();
+            let names: Vec<_> = args.result.tag.iter().map(|tag| tag.with_explicit_tag().to_string()).collect();
+            let (store, image, path, cancel) = (store.clone(), image.clone(), path.clone(), cancel.clone());
+            let shown = path.display().to_string();
+            let info = tokio::task::spawn_blocking(move || {
+                if compressed {
+                    osbs_image::write_archive(&store, &image, &names, &path, &cancel, &|_| {})
+                } else {
+                    osbs_image::write_docker_archive_plain(&store, &image, &names, &path, &cancel)
+                }
+            })
+            .await
+            .map_err(|e| Failure::new(ErrorKind::Internal, &e))?
+            .map_err(|e| Failure::new(e.kind(), &e))?;
+            session.note(&format!("wrote docker-archive:{shown}, {}, {}", size(info.size), info.sha256));
+        }
+        Output::Push => {
+            for tag in args.result.tag.iter().filter(|tag| tag.registry().is_some()) {
+                let registry = registry(tag, args.insecure)?;
+                let pushed = osbs_registry::push(
+                    &registry,
+                    store,
+                    image,
+                    tag.repository(),
+                    &tag.reference(),
+                    &[],
+                    cancel,
+                    Progress::none(),
+                )
+                .await
+                .map_err(|e| Failure::new(e.kind(), &e).in_step("push"))?;
+                session.note(&format!("pushed {}@{}", tag.with_explicit_tag(), pushed.digest));
+            }
+        }
+    }
+    Ok(())
+}
