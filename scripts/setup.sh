@@ -6,7 +6,7 @@ set -euo pipefail
 
 need_rust=1.95
 demo_packages=(git make gcc libc6-dev runc docker-registry qemu-user-static rpm dnf createrepo-c curl ca-certificates)
-test_packages=(g++ skopeo umoci buildah python3 busybox-static jq sqlite3 strace)
+test_packages=(g++ skopeo umoci buildah python3 busybox-static jq sqlite3 strace uidmap attr libcap2-bin)
 
 stop() {
   printf 'setup: %s\n' "$1" >&2
@@ -62,4 +62,4 @@ if [ ${#missing[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-[ "$(id -u)" = 0 ] || stop "builds need root: they mount file systems and start containers" "run this again as root."
+[ "$(id -u)" = 0 ] || stop "the demo and the tests need root: they install packages, register emulators and make users" "run this again as root."
