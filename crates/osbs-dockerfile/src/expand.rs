@@ -4,7 +4,7 @@
 //! forty times would otherwise need all memory there is.
 
 use crate::error::{quoted, shown};
-use crate::shell_pattern::{self, Side};
+use crate::shell_pattern::{self, Side, Steps};
 
 /// Longest result of one expansion, in bytes.
 pub const MAX_EXPANSION: usize = 1 << 20;
@@ -49,6 +49,9 @@ pub enum ExpandError {
         /// The pattern.
         pattern: String,
     },
+    /// Long patterns on long values, or long values looked up too often.
+    #[error("the patterns and the values they are tried on are too long together")]
+    PatternWork,
     /// The result or a pattern is too long.
     #[error("the text grows beyond {limit} bytes")]
     TooLong {
@@ -71,8 +74,12 @@ pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// # Errors
 /// Bad syntax, `${X:?message}` without a value, or a result beyond [`MAX_EXPANSION`].
 pub fn expand(word: &str, env: &dyn Fn(&str) -> Option<String>, escape: char) -> Result<String, ExpandError> {
-    let mut lexer = Lexer::new(word, env, escape, Mode::default());
-    lexer.single(None)
+    expand_within(word, env, escape, &mut Steps::new(Steps::WORD))
+}
+
+/// The same as one of many words, which together may match patterns only so long.
+pub(crate) fn expand_within(word: &str, env: Env<'_>, escape: char, steps: &mut Steps) -> Result<String, ExpandError> {
+    Lexer::new(word, env, escape, Mode::default(), steps).single(None)
 }
 
 /// The same, split into words at white space outside quotes, also at that which variables bring in (EXPOSE).
@@ -84,7 +91,7 @@ pub fn expand_words(
     env: &dyn Fn(&str) -> Option<String>,
     escape: char,
 ) -> Result<Vec<String>, ExpandError> {
-    Lexer::new(word, env, escape, Mode::default()).words()
+    Lexer::new(word, env, escape, Mode::default(), &mut Steps::new(Steps::WORD)).words()
 }
 
 /// The content of a heredoc (COPY, ADD) whose delimiter is not quoted: variables substituted, quotes kept, a backslash
@@ -94,18 +101,19 @@ pub fn expand_words(
 /// As [`expand`].
 pub fn expand_heredoc(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ExpandError> {
     let mode = Mode { plain_quotes: true, ..Mode::default() };
-    Lexer::new(text, env, '\\', mode).single(None)
+    Lexer::new(text, env, '\\', mode, &mut Steps::new(Steps::WORD)).single(None)
 }
 
 /// The words of a line with quotes, escapes and variables left as they are, to find heredocs in. `<< NAME` stays one word.
 pub(crate) fn raw_words(line: &str) -> Result<Vec<String>, ExpandError> {
     let mode = Mode { keep_quotes: true, raw_escapes: true, keep_unset: true, heredocs: true, ..Mode::default() };
-    Lexer::new(line, &|_| None, '\\', mode).words()
+    Lexer::new(line, &|_| None, '\\', mode, &mut Steps::new(0)).words()
 }
 
 /// The words with unset variables left as they are, quotes kept or removed.
 pub(crate) fn delimiter_words(text: &str, keep_quotes: bool) -> Result<Vec<String>, ExpandError> {
-    Lexer::new(text, &|_| None, '\\', Mode { keep_quotes, keep_unset: true, ..Mode::default() }).words()
+    let mode = Mode { keep_quotes, keep_unset: true, ..Mode::default() };
+    Lexer::new(text, &|_| None, '\\', mode, &mut Steps::new(0)).words()
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -163,11 +171,12 @@ struct Lexer<'a> {
     depth: usize,
     /// Bytes that variables brought in.
     substituted: usize,
+    steps: &'a mut Steps,
 }
 
 impl<'a> Lexer<'a> {
-    fn new(text: &str, env: Env<'a>, escape: char, mode: Mode) -> Self {
-        Self { chars: text.chars().collect(), at: 0, env, escape, mode, depth: 0, substituted: 0 }
+    fn new(text: &str, env: Env<'a>, escape: char, mode: Mode, steps: &'a mut Steps) -> Self {
+        Self { chars: text.chars().collect(), at: 0, env, escape, mode, depth: 0, substituted: 0, steps }
     }
 
     fn peek(&self) -> Option<char> {
@@ -286,7 +295,7 @@ impl<'a> Lexer<'a> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            let value = (self.env)(&name);
+            let value = self.look_up(&name)?;
             return match value {
                 None if self.mode.keep_unset => Ok(format!("${name}")),
                 value => self.limited(value.unwrap_or_default()),
@@ -309,7 +318,7 @@ impl<'a> Lexer<'a> {
     /// After `${`.
     fn braces(&mut self) -> Result<String, ExpandError> {
         let name = self.name();
-        let value = (self.env)(&name);
+        let value = self.look_up(&name)?;
         let start = self.at;
         let colon = self.eat(':');
         let Some(operator) = self.next() else { return Err(ExpandError::Unfinished { missing: '}' }) };
@@ -329,13 +338,15 @@ impl<'a> Lexer<'a> {
                 let longest = self.eat(operator);
                 let pattern = self.argument('}', true)?;
                 let side = if operator == '#' { Side::Front } else { Side::Back };
-                shell_pattern::trim(&pattern, value.as_deref().unwrap_or_default(), side, longest, self.escape)?
+                let value = value.as_deref().unwrap_or_default();
+                shell_pattern::trim(&pattern, value, side, longest, self.escape, self.steps)?
             }
             '/' if !colon => {
                 let all = self.eat('/');
                 let pattern = self.argument('/', true)?;
                 let replacement = self.argument('}', true)?;
-                shell_pattern::replace(&pattern, value.as_deref().unwrap_or_default(), &replacement, all, self.escape)?
+                let value = value.as_deref().unwrap_or_default();
+                shell_pattern::replace(&pattern, value, &replacement, all, self.escape, self.steps)?
             }
             _ => {
                 let modifier = format!("{}{operator}", if colon { ":" } else { "" });
@@ -373,6 +384,12 @@ impl<'a> Lexer<'a> {
             }
         }
         self.chars[start..self.at].iter().collect()
+    }
+
+    fn look_up(&mut self, name: &str) -> Result<Option<String>, ExpandError> {
+        let value = (self.env)(name);
+        self.steps.take(0, value.as_deref().unwrap_or_default())?;
+        Ok(value)
     }
 
     fn limited(&mut self, value: String) -> Result<String, ExpandError> {

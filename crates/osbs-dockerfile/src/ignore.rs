@@ -30,6 +30,8 @@ const MAX_COMPILED: usize = 1 << 20;
 const MAX_STATES: usize = 1 << 18;
 /// Most patterns.
 const MAX_PATTERNS: usize = 4096;
+/// Most wildcards of all patterns together: each costs memory (2 KB for a class) and time for every path.
+const MAX_WILDCARDS: usize = 20_000;
 /// Longest pattern, in bytes: twice PATH_MAX.
 const MAX_PATTERN: usize = 8192;
 
@@ -68,6 +70,7 @@ impl IgnorePatterns {
         }
         let text = lossy(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text));
         let mut patterns = Vec::new();
+        let mut wildcards = 0;
         for (index, line) in text.split('\n').enumerate() {
             if line.starts_with('#') {
                 continue;
@@ -88,6 +91,11 @@ impl IgnorePatterns {
             };
             let at_line = |error: PatternError| PatternError { line: index + 1, ..error };
             let text = format!("{mark}{path}");
+            wildcards += path.matches(['*', '?', '[']).count();
+            if wildcards > MAX_WILDCARDS {
+                let reason = "there are more than 20000 wildcards in the file";
+                return Err(PatternError { pattern: text, reason, line: index + 1 });
+            }
             patterns.extend(Pattern::new(&text).map_err(at_line)?);
             if patterns.len() > MAX_PATTERNS {
                 return Err(PatternError {

@@ -2,14 +2,27 @@
 
 use crate::dockerfile::Dockerfile;
 use crate::error::{DockerfileError, Problem, quoted, shown};
-use crate::expand::{ExpandError, expand};
+use crate::expand::{ExpandError, expand_within};
 use crate::instruction::{Instruction, InstructionKind, Pair};
+use crate::shell_pattern::Steps;
 use crate::words::nearest;
 use osbs_types::{ErrorKind, Position, PullSpec};
 use std::collections::HashMap;
 
 /// Bytes that all words of a Dockerfile may have together after expansion.
 const BUDGET: usize = 32 << 20;
+
+/// What is left for all words of a Dockerfile together.
+struct Budget {
+    bytes: usize,
+    steps: Steps,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { bytes: BUDGET, steps: Steps::new(Steps::FILE) }
+    }
+}
 
 /// Labels or variables in the order of their first appearance.
 pub type LabelMap = indexmap::IndexMap<String, String>;
@@ -93,7 +106,7 @@ impl Dockerfile {
         let args = self.meta_arg_values(build_args)?;
         let env =
             |name: &str| args.get(name).cloned().flatten().or_else(|| build_args(name).filter(|_| is_platform(name)));
-        let mut budget = BUDGET;
+        let mut budget = Budget::new();
         let mut names: HashMap<&str, usize> = HashMap::new();
         let mut parents = Vec::new();
         for stage in self.stages() {
@@ -116,7 +129,7 @@ impl Dockerfile {
         &self,
         build_args: &dyn Fn(&str) -> Option<String>,
     ) -> Result<HashMap<String, Option<String>>, DockerfileError> {
-        let mut budget = BUDGET;
+        let mut budget = Budget::new();
         let mut values: HashMap<String, Option<String>> = HashMap::new();
         for instruction in self.meta_args() {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
@@ -228,7 +241,7 @@ impl Dockerfile {
         visit: &mut dyn FnMut(&Instruction, usize, String, String),
     ) -> Result<LabelMap, DockerfileError> {
         let inherited: HashMap<&str, &str> = parent_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let mut budget = BUDGET;
+        let mut budget = Budget::new();
         let mut envs = LabelMap::new();
         for instruction in self.final_stage().instructions {
             let env = |name: &str| {
@@ -270,7 +283,7 @@ impl Dockerfile {
         pair: &Pair,
         env: &dyn Fn(&str) -> Option<String>,
         instruction: &Instruction,
-        budget: &mut usize,
+        budget: &mut Budget,
     ) -> Result<(String, String), DockerfileError> {
         let key = self.expanded(&pair.key, env, instruction, budget)?;
         Ok((key, self.expanded(&pair.value, env, instruction, budget)?))
@@ -282,10 +295,10 @@ impl Dockerfile {
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
         instruction: &Instruction,
-        budget: &mut usize,
+        budget: &mut Budget,
     ) -> Result<String, DockerfileError> {
-        let expanded = expand(text, env, self.escape()).and_then(|value| {
-            *budget = budget.checked_sub(value.len()).ok_or(ExpandError::TooLong { limit: BUDGET })?;
+        let expanded = expand_within(text, env, self.escape(), &mut budget.steps).and_then(|value| {
+            budget.bytes = budget.bytes.checked_sub(value.len()).ok_or(ExpandError::TooLong { limit: BUDGET })?;
             Ok(value)
         });
         let text = || text.chars().take(200).collect();

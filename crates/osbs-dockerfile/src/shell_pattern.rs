@@ -1,12 +1,34 @@
 //! Patterns of `${X#p}`, `${X%p}` and `${X/p/r}`: `*`, `?` and backslash, no brackets.
 //!
-//! They become regular expressions without back-tracking, so that no pattern can take more than linear time.
+//! They become regular expressions without back-tracking, so that no pattern can take more than linear time; how much
+//! that is, characters of the pattern times bytes of the value, is limited.
 
 use crate::expand::ExpandError;
 use regex::{Regex, RegexBuilder};
 
 /// Longest pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
+
+/// Steps that are left for matching: one is one element of a pattern against one byte of a value, some ten nanoseconds.
+pub(crate) struct Steps(usize);
+
+impl Steps {
+    /// For one word.
+    pub(crate) const WORD: usize = 4 << 20;
+    /// For all words of a file.
+    pub(crate) const FILE: usize = 64 << 20;
+
+    pub(crate) fn new(steps: usize) -> Self {
+        Self(steps)
+    }
+
+    /// A value was looked up, or is to be matched with a pattern of so many elements.
+    pub(crate) fn take(&mut self, tokens: usize, value: &str) -> Result<(), ExpandError> {
+        let needed = (tokens + 1).saturating_mul(value.len());
+        self.0 = self.0.checked_sub(needed).ok_or(ExpandError::PatternWork)?;
+        Ok(())
+    }
+}
 
 /// What to trim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +82,16 @@ fn regex<'a>(
 }
 
 /// Removes the shortest or longest match at one side.
-pub(crate) fn trim(pattern: &str, value: &str, side: Side, longest: bool, escape: char) -> Result<String, ExpandError> {
+pub(crate) fn trim(
+    pattern: &str,
+    value: &str,
+    side: Side,
+    longest: bool,
+    escape: char,
+    steps: &mut Steps,
+) -> Result<String, ExpandError> {
     let tokens = tokens(pattern, escape)?;
+    steps.take(tokens.len(), value)?;
     if side == Side::Front {
         let regex = regex(tokens.iter(), longest, true, pattern)?;
         let end = regex.find(value).map_or(0, |found| found.end());
@@ -81,8 +111,12 @@ pub(crate) fn replace(
     replacement: &str,
     all: bool,
     escape: char,
+    steps: &mut Steps,
 ) -> Result<String, ExpandError> {
-    let regex = regex(tokens(pattern, escape)?.iter(), true, false, pattern)?;
+    let tokens = tokens(pattern, escape)?;
+    // Matches are counted first, then replaced.
+    steps.take(2 * tokens.len(), value)?;
+    let regex = regex(tokens.iter(), true, false, pattern)?;
     // Zero means all.
     let limit = usize::from(!all);
     let matches = if all { regex.find_iter(value).count() } else { 1 };

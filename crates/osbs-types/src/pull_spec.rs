@@ -66,8 +66,8 @@ pub enum PullSpecError {
         #[source]
         source: DigestError,
     },
-    /// More than 255 characters before the tag.
-    #[error("{0:?} is not an image name: longer than 255 characters")]
+    /// More than 255 characters between registry and tag.
+    #[error("{0:?} is not an image name: longer than 255 characters without registry and tag")]
     TooLong(String),
     /// The registry part.
     #[error("{name:?} is not an image name: {registry:?} is not HOST[:PORT]")]
@@ -142,9 +142,6 @@ impl FromStr for PullSpec {
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
             return Err(PullSpecError::Tag { name: name(), tag: shortened(tag) });
         }
-        if path.len() > 255 {
-            return Err(PullSpecError::TooLong(name()));
-        }
         let (registry, repository) = match path.split_once('/') {
             Some((first, rest))
                 if first == "localhost"
@@ -158,6 +155,10 @@ impl FromStr for PullSpec {
             }
             _ => (None, path),
         };
+        // The registry does not count (distribution's `reference`), so that a name stays one when its registry changes.
+        if repository.len() > 255 {
+            return Err(PullSpecError::TooLong(name()));
+        }
         if let Some(part) = repository.split('/').find(|part| !is_path_component(part)) {
             return Err(PullSpecError::Repository { name: name(), part: shortened(part) });
         }

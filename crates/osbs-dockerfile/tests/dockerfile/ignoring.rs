@@ -115,3 +115,25 @@ fn exclude_patterns() {
     assert!(patterns.is_ignored(b"a.tmp") && !patterns.is_ignored(b"keep.tmp") && patterns.has_exceptions());
     assert!(IgnorePatterns::new::<&str>(&[]).expect("valid").is_empty());
 }
+
+#[test]
+fn hostile_patterns_end_early() {
+    let started = std::time::Instant::now();
+    let refused = [
+        ("many patterns", "*a\n".repeat(5000)),
+        ("many wildcards", "[^b]*[^b]*[^b]*[^b]*\n".repeat(3000)),
+        ("stars", "*a".repeat(4000)),
+        ("double stars", "**/a".repeat(2000)),
+        ("classes", "[^b]*".repeat(1600)),
+        ("a large file", "a\n".repeat(600_000)),
+    ];
+    for (what, file) in refused {
+        assert!(IgnorePatterns::parse(file.as_bytes()).is_err(), "{what}");
+    }
+    let path = "a/".repeat(200) + "a";
+    for piece in ["*a", "[!-~]", "**/a/", "a**", "?"] {
+        let patterns = IgnorePatterns::parse(piece.repeat(200).as_bytes()).expect(piece);
+        let _ = (patterns.is_ignored(path.as_bytes()), patterns.prunes(path.as_bytes()));
+    }
+    assert!(started.elapsed().as_secs() < 10, "took {:?}", started.elapsed());
+}

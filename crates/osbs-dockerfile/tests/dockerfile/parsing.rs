@@ -411,6 +411,14 @@ fn hostile_files_end_early() {
     assert!(file.labels(&[]).is_err());
     let words = format!("FROM a\nENV A={}\nLABEL {}", "x".repeat(500_000), "a=$A ".repeat(100_000));
     assert!(Dockerfile::parse(&words, "D").expect("valid").labels(&[]).is_err());
+    // Each word alone is within its limits, all together are not.
+    let value = format!("FROM a\nENV A={}\n", "x".repeat(100_000));
+    for word in ["${A##*x?*y}", "${A//?*?y/z}", "${A:+}", "${A%%x*}"] {
+        let file = format!("{value}LABEL {}", format!("a={word} ").repeat(20_000));
+        assert!(Dockerfile::parse(&file, "D").expect("valid").labels(&[]).is_err(), "{word}");
+    }
+    let nested = format!("FROM a\nLABEL a={}x{}", "${B:-$A${A:-".repeat(30), "}}".repeat(30));
+    assert!(Dockerfile::parse(&nested, "D").expect("valid").labels(&[]).is_ok());
     let heredocs = format!("FROM a\nRUN {}\n", "<<E ".repeat(100_000)) + &"E\n".repeat(100_000);
     assert!(Dockerfile::parse(&heredocs, "D").is_ok());
     assert!(started.elapsed().as_secs() < 30, "took {:?}", started.elapsed());
