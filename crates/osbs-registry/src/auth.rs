@@ -141,10 +141,10 @@ impl TokenRequest<'_> {
             });
         }
         let answer: TokenAnswer = response.json(MAX_SMALL).await.map_err(failed)?;
-        answer.token().ok_or_else(|| RegistryError::Protocol {
+        answer.token().map_err(|problem| RegistryError::Protocol {
             registry: registry(),
             action: self.action(),
-            problem: "no token in it".to_owned(),
+            problem,
         })
     }
 }

@@ -162,6 +162,13 @@ impl Registry {
         if let Some(told) = content_digest(&response) {
             self.check_digest(repository, "the manifest we put", &digest, &told)?;
         }
+        if response.status().as_u16() != 201 {
+            // Taken, but is it there? Not every registry answers 201.
+            let found = self.head_manifest(repository, reference).await?;
+            if found.is_none_or(|found| found.digest != digest) {
+                return Err(self.unkept(&call, &response));
+            }
+        }
         Ok(digest)
     }
 
@@ -188,11 +195,12 @@ impl Registry {
     /// # Errors
     /// Refused or no answer.
     pub async fn tags(&self, repository: &str) -> Result<Vec<String>, RegistryError> {
-        const PAGES: usize = 1000;
+        // Far more than honest repositories have; each page may be as large as [`MAX_SMALL`].
+        const TAGS: usize = 200_000;
         let call = Call::new(repository, Access::Pull, format!("list the tags of {repository}"));
         let mut tags = Vec::new();
         let mut page: Option<Url> = None;
-        for _ in 0..PAGES {
+        loop {
             let asked = page.clone();
             let answer = self
                 .call_small(&call, repository, MAX_SMALL, |base| {
@@ -205,10 +213,16 @@ impl Registry {
             };
             let found: response::TagsAnswer = serde_json::from_slice(&bytes)
                 .map_err(|error| self.protocol(&call.action, format!("not the JSON expected: {error}")))?;
-            tags.extend(found.tags.unwrap_or_default());
+            let found = found.tags.unwrap_or_default();
+            let was_empty = found.is_empty();
+            tags.extend(found);
             page = response::next_page(&head.url, head.link.as_deref());
             if page.is_none() {
                 break;
+            }
+            if was_empty || tags.len() > TAGS || page == asked {
+                let problem = format!("pages of tags without end, {} tags so far", tags.len());
+                return Err(self.protocol(&call.action, problem));
             }
         }
         Ok(tags)
@@ -375,6 +389,17 @@ impl Registry {
 
     pub(crate) fn not_found(&self, what: String) -> RegistryError {
         RegistryError::NotFound { registry: self.host().to_owned(), what }
+    }
+
+    /// The error of an answer that says yes, when what was sent is not there afterwards.
+    pub(crate) fn unkept(&self, call: &Call<'_>, response: &Response) -> RegistryError {
+        RegistryError::Status {
+            registry: self.host().to_owned(),
+            action: call.action.clone(),
+            status: response.status().as_u16(),
+            attempts: response.attempts(),
+            detail: "it took what was sent, but does not have it".to_owned(),
+        }
     }
 
     /// The error an answer with a bad status stands for.

@@ -13,6 +13,8 @@ pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 /// Largest token answer and error page read.
 pub(crate) const MAX_SMALL: u64 = 1 << 20;
+/// Longest token used. It goes into every request, and servers take heads of 8 to 64 KiB.
+pub(crate) const MAX_TOKEN: usize = 32 << 10;
 
 /// The digest of bytes in memory.
 pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
@@ -107,11 +109,23 @@ pub(crate) struct TokenAnswer {
 
 impl TokenAnswer {
     /// The token, and how long to use it: a tenth less than it lives, at least some seconds; a minute by default.
-    pub(crate) fn token(self) -> Option<(String, Duration)> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn token(self) -> Result<(String, Duration), String> {
         let token = if self.token.is_empty() { self.access_token } else { self.token };
-        let lives = Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60));
-        let printable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        printable.then(|| (token, lives * 9 / 10))
+        // Never longer than a day: nobody needs it, and a hostile number must not overflow.
+        let lives = Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60).min(86_400));
+        if token.is_empty() {
+            return Err("no token in it".to_owned());
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(format!("a token of {} bytes, more than {MAX_TOKEN}", token.len()));
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a token with characters that no token has".to_owned());
+        }
+        Ok((token, lives * 9 / 10))
     }
 }
 
@@ -178,11 +192,14 @@ mod tests {
 
     #[test]
     fn tokens() {
-        let token = |text: &str| serde_json::from_str::<TokenAnswer>(text).expect("valid").token();
+        let token = |text: &str| serde_json::from_str::<TokenAnswer>(text).expect("valid").token().ok();
         assert_eq!(token(r#"{"token":"a","expires_in":100}"#), Some(("a".into(), Duration::from_secs(90))));
         assert_eq!(token(r#"{"access_token":"b"}"#), Some(("b".into(), Duration::from_secs(54))));
         assert_eq!(token(r#"{"token":"a\r\nX: y"}"#), None);
+        let forever = token(&format!(r#"{{"token":"a","expires_in":{}}}"#, u64::MAX));
+        assert_eq!(forever, Some(("a".into(), Duration::from_secs(77_760))));
         assert_eq!(token("{}"), None);
+        assert_eq!(token(&format!(r#"{{"token":"{}"}}"#, "a".repeat(MAX_TOKEN + 1))), None);
     }
 
     #[test]

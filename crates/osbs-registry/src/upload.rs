@@ -104,8 +104,9 @@ impl Registry {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            // 404: the registry forgot the upload. A failed body of our own will not get better.
-            let may_pass = error.is_transient() || error.status() == Some(404);
+            // 404: the registry forgot the upload; a success: it did not keep what it took. A failed body of our own will
+            // not get better.
+            let may_pass = error.is_transient() || matches!(error.status(), Some(404 | 200..=299));
             if !may_pass || attempt > retries || !body.can_be_sent_again() {
                 return Err(error.with_attempts(attempt));
             }
@@ -162,13 +163,18 @@ impl Registry {
                     .without_deadline()
             })
             .await?;
-        if !response.status().is_success() {
+        let status = response.status();
+        if !status.is_success() {
             return Err(self.refused(call, response).await);
         }
-        match content_digest(&response) {
-            Some(told) => self.check_digest(call.repository, "the blob we put", digest, &told),
-            None => Ok(()),
+        if let Some(told) = content_digest(&response) {
+            self.check_digest(call.repository, "the blob we put", digest, &told)?;
         }
+        // Only 201 says that the blob is there (distribution-spec 1.1, "Pushing a blob monolithically").
+        if status.as_u16() == 201 || self.has_blob(call, digest).await? {
+            return Ok(());
+        }
+        Err(self.unkept(call, &response))
     }
 
     /// Starts to send a blob whose digest is not known yet. Call it within a tokio runtime.
