@@ -62,6 +62,8 @@ pub fn build(
 /// layer is unpacked when somebody needs it.
 fn keep(stage: &Stage, image: &StoredImage, store: &Store) {
     if let ([upper], Some(chain)) = (stage.uppers().as_slice(), image.chain_ids().last()) {
-        let _ = std::fs::rename(upper, store.layer_path(chain));
+        // Never over a folder that is there, however empty: it may be mounted below another build's stage.
+        let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
+        let _ = rustix::fs::renameat_with(here, upper, here, store.layer_path(chain), flags);
     }
 }

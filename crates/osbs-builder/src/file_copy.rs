@@ -63,7 +63,12 @@ pub(crate) fn open_file_kind(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io:
     Ok(FileType::from_raw_mode(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
 }
 
-/// Copies what is not a folder. `first` says whether another name of the same file has been copied, and linked to.
+pub(crate) fn set_time(to: BorrowedFd<'_>, stat: &Stat) -> rustix::io::Result<()> {
+    futimens(to, &times(stat))
+}
+
+/// Copies what is not a folder. `first` is asked about every regular file before it is copied: whether another name of
+/// the same file has been copied, and linked to.
 pub(crate) fn copy_node(
     engine: &TreeCopy<'_>,
     place: &Place<'_>,
@@ -106,7 +111,7 @@ fn copy_file(
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(("copy", std::io::Error::other("it changed while it was read")));
     }
-    if stat.st_nlink > 1 && first(&stat).map_err(|error| ("link", error.into()))? {
+    if first(&stat).map_err(|error| ("link", error.into()))? {
         return Ok(());
     }
     let mode = attributes.mode(&stat);

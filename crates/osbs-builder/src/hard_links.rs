@@ -1,7 +1,7 @@
 //! Files with several names: within one COPY they stay one file.
 
+use crate::copied_folder::{Folder, lock};
 use crate::open_folder::{OPEN_DIR, path_below};
-use crate::tree_copy::{Folder, lock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, ResolveFlags, Stat, linkat, openat2, unlinkat};
 use rustix::io::Errno;

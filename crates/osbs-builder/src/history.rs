@@ -34,7 +34,11 @@ pub(crate) fn created_by(instruction: &Instruction, config: &StageConfig) -> Str
         InstructionKind::Label(list) => {
             pairs(list, &|pair| image.labels.get(&pair.key).map(|value| format!("{}={value}", pair.key)))
         }
-        _ => crate::transfer::shown(instruction).into_owned(),
+        _ => {
+            let text = crate::transfer::shown(instruction);
+            let rest = text.trim_start().split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
+            format!("{} {}", instruction.keyword, rest.trim_start())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod build;
 mod commit;
 mod config_change;
 mod containment;
+mod copied_folder;
 mod disk;
 mod error;
 mod executor;

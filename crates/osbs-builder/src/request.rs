@@ -59,6 +59,8 @@ pub enum RunNetwork {
 pub struct Limits {
     /// Bytes that one ADD archive may unpack to.
     pub archive_bytes: u64,
+    /// Bytes that one COPY or ADD may copy, as the sizes of files tell: holes count.
+    pub copied_bytes: u64,
     /// Entries that one COPY or ADD may make.
     pub files: u64,
     /// Depth of directories that are walked.
@@ -67,7 +69,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { archive_bytes: 64 << 30, files: 20_000_000, depth: 2_000 }
+        Self { archive_bytes: 64 << 30, copied_bytes: 256 << 30, files: 20_000_000, depth: 2_000 }
     }
 }
 

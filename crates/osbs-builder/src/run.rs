@@ -14,7 +14,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 /// Docker's default, when the image has none.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// So much of a failed command's output is kept for the error.
 const LAST_LINES: usize = 20;
 /// Longer lines are cut in the error, not in the log.
@@ -64,7 +64,7 @@ pub(crate) fn run(
             args.push(text);
             args
         }
-        RunProgram::Script { content, .. } => vec![mounts.script(context.scratch, &content)?],
+        RunProgram::Script { name, content } => vec![mounts.script(context.scratch, &name, &content)?],
     };
     let mut env = context.config.args.run_environment(context.config.env(), context.global);
     if env_value(&env, "PATH").is_none() {

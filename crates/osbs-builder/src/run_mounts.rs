@@ -6,7 +6,7 @@ use crate::config_change::{absolute, clean_path};
 use crate::error::{BuildError, FileError, InstructionError};
 use crate::open_folder::OPEN_DIR;
 use crate::stage_root::StageRoot;
-use crate::tree_copy::{Rules, TreeCopy};
+use crate::tree_copy::{Rules, SourceTree, TreeCopy};
 use osbs_dockerfile::{Mount, Sharing};
 use osbs_sandbox::rooted::{NodeKind, Owner, Root};
 use osbs_sandbox::{BindMount, IdMap, Tmpfs};
@@ -136,12 +136,14 @@ impl RunMounts {
     }
 
     /// A lone heredoc with `#!`: its file, and the path in the container.
-    pub(crate) fn script(&mut self, scratch: &Path, content: &str) -> Result<String, InstructionError> {
+    pub(crate) fn script(&mut self, scratch: &Path, name: &str, content: &str) -> Result<String, InstructionError> {
         let file = scratch.join("script");
         write_private(&file, content.as_bytes(), 0o755, 0, 0)?;
-        let target = "/dev/pipes/script";
-        self.binds.push(BindMount { source: file, target: target.into(), readonly: true, mapped: false });
-        Ok(target.to_owned())
+        // The heredoc's name, as with BuildKit, where it is a file name.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let target = format!("/dev/pipes/{}", if name.chars().all(plain) { name } else { "script" });
+        self.binds.push(BindMount { source: file, target: target.clone().into(), readonly: true, mapped: false });
+        Ok(target)
     }
 
     fn remember_secret(&mut self, value: &[u8]) {
@@ -303,11 +305,12 @@ fn copy_content(from: &Path, to: &Path, owner: Owner, sources: &MountSources<'_>
         mode: None,
         filter: None,
         max_files: u64::MAX,
+        max_bytes: u64::MAX,
         max_depth: 1000,
         threads: sources.threads,
         may_postpone: false,
     };
-    TreeCopy::new(&rules, to, sources.cancel).contents(open(from)?, Vec::new(), open(to)?, false, true).map_err(
+    TreeCopy::new(&rules, to, sources.cancel).contents(SourceTree::whole(open(from)?), open(to)?, false, true).map_err(
         |stop| match stop {
             crate::tree_copy::CopyStop::Failed(error) => InstructionError::File(error.located(sources.scratch)),
             _ => BuildError::Cancelled.into(),

@@ -62,7 +62,8 @@ impl SourceRoot {
         Ok(Self { ignore: Some(patterns).filter(|patterns| !patterns.is_empty()), ..source })
     }
 
-    /// What `pattern` names, sorted; empty when it has wild cards and nothing matches.
+    /// What `pattern` names, sorted; empty when it has wild cards and nothing that may be copied matches. `**` is `*`, as
+    /// with BuildKit and buildah: only `--parents` knows more.
     pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Found>, InstructionError> {
         let clean = clean_path(pattern);
         let parts: Vec<&str> = clean.split('/').filter(|part| !part.is_empty()).collect();
@@ -89,13 +90,21 @@ impl SourceRoot {
             }
             found.push(Found { named: relative(&path).to_owned(), real: relative(&real).to_owned(), kind: node.kind });
         }
-        if found.is_empty() && (!wild || ignored) {
+        if found.is_empty() && !wild {
             return Err(self.missing(pattern, ignored));
         }
         Ok(found)
     }
 
-    pub(crate) fn missing(&self, pattern: &str, ignored: bool) -> InstructionError {
+    /// Fails when nothing is at `path`, or nothing that may be copied; `written`: as the Dockerfile has it.
+    pub(crate) fn require(&self, path: &Path, written: &str) -> Result<(), InstructionError> {
+        let node = self.root.lstat(&Path::new("/").join(path)).map_err(rooted)?;
+        let is_folder = node.as_ref().is_some_and(|node| node.kind == NodeKind::Directory);
+        let ignored = self.verdict(path.as_os_str().as_bytes(), is_folder) == Verdict::Skip;
+        if node.is_some() && !ignored { Ok(()) } else { Err(self.missing(written, node.is_some() && ignored)) }
+    }
+
+    fn missing(&self, pattern: &str, ignored: bool) -> InstructionError {
         let hint = if ignored {
             Some("the ignore file (.dockerignore) excludes it".to_owned())
         } else if pattern.starts_with("..") {

@@ -8,7 +8,7 @@ use crate::plan::{StageParent, position};
 use crate::source::SourceRoot;
 use crate::stage_root::StageRoot;
 use crate::transfer::{TransferContext, transfer};
-use crate::variables::StageArgs;
+use crate::variables::{StageArgs, env_value};
 use osbs_dockerfile::{Instruction, InstructionKind, Transfer, parse_trigger};
 use osbs_image::{ImageConfig, StoredImage};
 use osbs_sandbox::rooted::{Owner, Root};
@@ -41,6 +41,11 @@ impl Stage {
         root: StageRoot,
     ) -> Self {
         let (image_name, image) = image.unzip();
+        let mut config = config;
+        if env_value(&config.config.env, "PATH").is_none() {
+            // As BuildKit has it; buildah does so for scratch.
+            config.config.env.push(crate::run::PATH.to_owned());
+        }
         let config = StageConfig { image: config, args: StageArgs::default(), own_cmd: false };
         Self { index, config, history: Vec::new(), image, image_name, folders, below: Vec::new(), root }
     }

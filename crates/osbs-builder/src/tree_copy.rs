@@ -5,11 +5,13 @@
 //! goes into an empty folder of an overlay can be put off ([`TreeCopy::postponed`]): written straight into the upper
 //! folder while the overlay is not mounted it takes half the time.
 
+use crate::copied_folder::{Folder, Own, lock};
 use crate::error::FileError;
 use crate::file_copy::{Attributes, copy_node, open_file_kind};
 use crate::file_mode::ModeChange;
 use crate::hard_links::HardLinks;
 use crate::open_folder::{OPEN_DIR, count_entries, path_below};
+use osbs_dockerfile::IgnorePatterns;
 use osbs_sandbox::rooted::Owner;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, mkdirat, openat, openat2};
@@ -19,7 +21,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// So many files go through the mounted overlay before the rest is put off.
@@ -37,7 +39,31 @@ pub(crate) enum Verdict {
 }
 
 /// Decides by path below the source's root (bytes, no leading slash) and whether it is a folder.
-pub(crate) type Filter<'a> = dyn Fn(&[u8], bool) -> Verdict + Sync + 'a;
+pub(crate) type Filter<'a> = dyn Fn(&Part, &[u8], bool) -> Verdict + Sync + 'a;
+
+/// What of a source's root is copied as a whole: patterns mean paths below it.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// So many bytes at the start of a path lie above it.
+    pub above: usize,
+    /// Nothing but this (`--parents`).
+    pub include: Option<IgnorePatterns>,
+}
+
+/// A folder whose content is copied.
+pub(crate) struct SourceTree {
+    pub folder: OwnedFd,
+    /// Its path for the filter and messages.
+    pub rel: Vec<u8>,
+    pub part: Arc<Part>,
+}
+
+impl SourceTree {
+    /// A folder that is its own root.
+    pub(crate) fn whole(folder: OwnedFd) -> Self {
+        Self { folder, rel: Vec::new(), part: Arc::default() }
+    }
+}
 
 /// How things are copied.
 pub(crate) struct Rules<'a> {
@@ -49,6 +75,8 @@ pub(crate) struct Rules<'a> {
     pub filter: Option<&'a Filter<'a>>,
     /// Bounds.
     pub max_files: u64,
+    /// Bounds: sizes as files tell them, holes included.
+    pub max_bytes: u64,
     /// Bounds.
     pub max_depth: usize,
     /// Threads to use.
@@ -59,14 +87,10 @@ pub(crate) struct Rules<'a> {
 
 /// A subtree that has not been copied yet because its destination is an empty folder of a mounted overlay.
 pub(crate) struct Postponed {
-    /// The folder to read.
-    source: OwnedFd,
-    /// Its path for the filter and messages.
-    rel: Vec<u8>,
+    source: SourceTree,
     /// Where, from the root of the image, without links.
     pub destination: PathBuf,
-    /// The folder's own attributes are to be set when it is done.
-    attributes: Option<Stat>,
+    own: Own,
     depth: usize,
 }
 
@@ -91,7 +115,8 @@ pub(crate) struct TreeCopy<'a> {
     /// Where the image's root is mounted, to resolve links that stand where a folder comes.
     root: &'a Path,
     cancel: &'a CancellationToken,
-    pub files: AtomicU64,
+    files: AtomicU64,
+    bytes: AtomicU64,
     queue: Mutex<Queue>,
     wake: Condvar,
     stopped: AtomicBool,
@@ -112,44 +137,6 @@ struct Queue {
 enum Work {
     Open(Arc<Folder>),
     Child { parent: Arc<Folder>, name: CString, verdict: Verdict },
-}
-
-/// A source folder and its counterpart. When the last entry below it is done, its attributes are set.
-pub(crate) struct Folder {
-    source: OwnedFd,
-    rel: Vec<u8>,
-    depth: usize,
-    /// Empty until something below it is wanted (`Verdict::Descend`).
-    target: OnceLock<OwnedFd>,
-    making: Mutex<()>,
-    parent: Option<(Arc<Folder>, CString)>,
-    attributes: Mutex<Option<(Stat, Attributes)>>,
-    /// Nothing can be in the way there.
-    blank: AtomicBool,
-    failed: Arc<Mutex<Option<FileError>>>,
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let attributes = self.attributes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some((stat, rules)), Some(target)) = (attributes, self.target.get())
-            && let Err(error) = rules.apply(self.source.as_fd(), target.as_fd(), &stat)
-        {
-            let at = PathBuf::from(OsStr::from_bytes(&self.rel));
-            lock(&self.failed).get_or_insert(FileError::new("set the attributes of the folder", at, error));
-        }
-    }
-}
-
-impl Folder {
-    /// Its counterpart, once something was put there.
-    pub(crate) fn made(&self) -> Option<BorrowedFd<'_>> {
-        self.target.get().map(|fd| fd.as_fd())
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shown(rel: &[u8]) -> PathBuf {
@@ -173,6 +160,7 @@ impl<'a> TreeCopy<'a> {
             root,
             cancel,
             files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             queue: Mutex::default(),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
@@ -188,29 +176,19 @@ impl<'a> TreeCopy<'a> {
         std::mem::take(&mut *lock(&self.postponed))
     }
 
-    /// Copies all that is in `source` into `target`. `attributes`: also those of the folder itself. `blank`: the target
-    /// is known to be empty, in the view and in the overlay's upper folder.
+    /// Copies all that is in `source` into `target`. `time`: the target gets the time of the source's folder. `blank`: the
+    /// target is known to be empty, in the view and in the overlay's upper folder.
     pub(crate) fn contents(
         &self,
-        source: OwnedFd,
-        rel: Vec<u8>,
+        source: SourceTree,
         target: OwnedFd,
-        attributes: bool,
+        time: bool,
         blank: bool,
     ) -> Result<(), CopyStop> {
-        let stat = fstat(&source).map_err(|e| FileError::new("read", shown(&rel), e))?;
+        let stat = fstat(&source.folder).map_err(|e| FileError::new("read", shown(&source.rel), e))?;
+        let own = if time { Own::Time(stat) } else { Own::Keep };
         let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
-        let folder = Folder {
-            source,
-            rel,
-            depth: 0,
-            target: OnceLock::from(target),
-            making: Mutex::default(),
-            parent: None,
-            attributes: Mutex::new(attributes.then(|| (stat, self.attributes()))),
-            blank: AtomicBool::new(blank),
-            failed: Arc::clone(&failed),
-        };
+        let folder = Folder::top(source, target, own, blank, Arc::clone(&failed));
         self.start(vec![folder], failed)
     }
 
@@ -225,17 +203,9 @@ impl<'a> TreeCopy<'a> {
             let target =
                 openat2(upper, path, OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
                     .map_err(|e| FileError::new("open", Path::new("/").join(path), e))?;
-            folders.push(Folder {
-                source: one.source,
-                rel: one.rel,
-                depth: one.depth,
-                target: OnceLock::from(target),
-                making: Mutex::default(),
-                parent: None,
-                attributes: Mutex::new(one.attributes.map(|stat| (stat, self.attributes()))),
-                blank: AtomicBool::new(true),
-                failed: Arc::clone(&failed),
-            });
+            let mut folder = Folder::top(one.source, target, one.own, true, Arc::clone(&failed));
+            folder.depth = one.depth;
+            folders.push(folder);
         }
         self.start(folders, failed)
     }
@@ -319,8 +289,9 @@ impl<'a> TreeCopy<'a> {
             target: OnceLock::new(),
             making: Mutex::default(),
             failed: Arc::clone(&parent.failed),
-            attributes: Mutex::new(Some((stat, self.attributes()))),
+            own: Mutex::new(Own::All(stat, self.attributes())),
             blank: AtomicBool::new(false),
+            part: Arc::clone(&parent.part),
             parent: Some((parent, name)),
         };
         if verdict == Verdict::Take {
@@ -386,10 +357,10 @@ impl<'a> TreeCopy<'a> {
         }
         let target = folder.target.get().expect("a folder that may be put off has been made");
         let Some(destination) = path_below(self.root, target.as_fd()) else { return Ok(false) };
-        let attributes = lock(&folder.attributes).take().map(|(stat, _)| stat);
-        let source = openat(&folder.source, c".", OPEN_DIR, Mode::empty()).map_err(failed)?;
-        let (rel, depth) = (folder.rel.clone(), folder.depth);
-        lock(&self.postponed).push(Postponed { source, rel, destination, attributes, depth });
+        let own = std::mem::take(&mut *lock(&folder.own));
+        let again = openat(&folder.source, c".", OPEN_DIR, Mode::empty()).map_err(failed)?;
+        let source = SourceTree { folder: again, rel: folder.rel.clone(), part: Arc::clone(&folder.part) };
+        lock(&self.postponed).push(Postponed { source, destination, own, depth: folder.depth });
         Ok(true)
     }
 
@@ -431,7 +402,7 @@ impl<'a> TreeCopy<'a> {
             };
             let is_folder = kind == FileType::Directory;
             let verdict = match self.rules.filter {
-                Some(filter) => filter(&join(&folder.rel, name), is_folder),
+                Some(filter) => filter(&folder.part, &join(&folder.rel, name), is_folder),
                 None => Verdict::Take,
             };
             match verdict {
@@ -464,16 +435,35 @@ impl<'a> TreeCopy<'a> {
         }
         let blank = folder.blank.load(Ordering::Relaxed);
         let place = Place { source: folder.source.as_fd(), from: name, target, to: name, kind, blank };
-        let first = |stat: &Stat| self.links.link(folder, name, stat, &self.stopped);
-        copy_node(self, &place, buffer, &first).map_err(|(action, error)| FileError::new(action, rel(), error).into())
+        let first = |stat: &Stat| {
+            self.count_bytes(stat)?;
+            if stat.st_nlink > 1 { self.links.link(folder, name, stat, &self.stopped) } else { Ok(false) }
+        };
+        copy_node(self, &place, buffer, &first).map_err(|failure| self.failure(failure, &rel()))
     }
 
     /// One file, link or device that the caller resolved.
     pub(crate) fn single(&self, place: &Place<'_>, shown_as: &Path) -> Result<(), CopyStop> {
         self.count()?;
         let mut buffer = Vec::new();
-        copy_node(self, place, &mut buffer, &|_| Ok(false))
-            .map_err(|(action, error)| FileError::new(action, shown_as, error).into())
+        let first = |stat: &Stat| self.count_bytes(stat).map(|()| false);
+        copy_node(self, place, &mut buffer, &first).map_err(|failure| self.failure(failure, shown_as))
+    }
+
+    /// Before anything of the file is copied.
+    #[allow(clippy::cast_sign_loss)] // the kernel tells no negative sizes
+    fn count_bytes(&self, stat: &Stat) -> rustix::io::Result<()> {
+        let size = stat.st_size as u64;
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        if before.saturating_add(size) > self.rules.max_bytes { Err(Errno::FBIG) } else { Ok(()) }
+    }
+
+    fn failure(&self, (action, error): (&'static str, std::io::Error), path: &Path) -> CopyStop {
+        if self.bytes.load(Ordering::Relaxed) <= self.rules.max_bytes {
+            return FileError::new(action, path, error).into();
+        }
+        let limit = format!("{} bytes, reached at {}", self.rules.max_bytes, path.display());
+        CopyStop::TooMany { what: "what is copied", limit }
     }
 }
 

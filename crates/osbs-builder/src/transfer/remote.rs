@@ -1,12 +1,13 @@
 //! What ADD takes from elsewhere: a file by URL, a git repository. Reads the forms that BuildKit's frontend knows, has
 //! them fetched, checks them, and puts them into the root. Speaks to no server itself: [`Fetcher`] does.
 
-use super::{Put, open, stopped};
+use super::put::{Put, open};
+use super::stopped;
 use crate::error::{FileError, InstructionError};
 use crate::fetcher::{CheckedOut, Fetcher, GitSource};
 use crate::open_folder::OPEN_DIR;
 use crate::source::judge;
-use crate::tree_copy::{Rules, TreeCopy};
+use crate::tree_copy::{Part, Rules, SourceTree, TreeCopy};
 use osbs_dockerfile::{IgnorePatterns, Instruction, InstructionKind};
 use osbs_image::open_archive;
 use rustix::fs::{CWD, Mode, openat};
@@ -255,22 +256,23 @@ impl Put<'_> {
             value: self.transfer.exclude.join(" "),
             expected: error.to_string(),
         })?;
-        let filter = |path: &[u8], is_folder: bool| judge(&exclude, path, is_folder);
+        let filter = |_: &Part, path: &[u8], is_folder: bool| judge(&exclude, path, is_folder);
         let rules = Rules {
             owner: Some(self.owner_of_new()),
             mode: self.mode.clone(),
             filter: (!exclude.is_empty()).then_some(&filter as &crate::tree_copy::Filter<'_>),
             max_files: self.context.limits.files,
+            max_bytes: self.context.limits.copied_bytes,
             max_depth: self.context.limits.depth,
             threads: self.context.threads,
             may_postpone: false,
         };
-        let (real, made) = self.folder(&self.destination.path)?;
+        let (real, made) = self.folder(Path::new(&self.destination.path))?;
         let target = open(self.view, &real)?;
         let tree = openat(CWD, &into, OPEN_DIR, Mode::empty()).map_err(|e| failed("open", e.into()))?;
         let blank = self.is_blank(&target, made);
         let engine = TreeCopy::new(&rules, self.view, self.context.cancel);
-        engine.contents(tree, Vec::new(), target, made, blank).map_err(|stop| stopped(self.context, stop))?;
+        engine.contents(SourceTree::whole(tree), target, made, blank).map_err(|stop| stopped(self.context, stop))?;
         std::fs::remove_dir_all(&into).map_err(|e| failed("remove", e))?;
         Ok(())
     }

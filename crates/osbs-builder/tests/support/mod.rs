@@ -134,7 +134,12 @@ pub fn image_of(
 
 impl Site {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("temp folder");
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// In a new folder of `place`.
+    pub fn new_in(place: &Path) -> Self {
+        let dir = tempfile::tempdir_in(place).expect("temp folder");
         let store = Store::open(&dir.path().join("store")).expect("store");
         let tree = dir.path().join("tree");
         base_tree(&tree);

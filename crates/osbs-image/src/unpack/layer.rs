@@ -241,8 +241,14 @@ impl TmpFolder {
     }
 
     fn keep_as(mut self, target: &Path) -> Result<(), StoreError> {
-        fs::rename(&self.path, target).map_err(StoreError::io("commit layer", target))?;
-        self.kept = true;
+        // Never over a folder that is there, however empty: it may be mounted, and the mount would show nothing more.
+        let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
+        match rustix::fs::renameat_with(here, &self.path, here, target, flags) {
+            Ok(()) => self.kept = true,
+            // A build has given its own.
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(StoreError::io("commit layer", target)(error.into())),
+        }
         Ok(())
     }
 }
