@@ -363,3 +363,54 @@ fn a_run_leaves_nothing_where_the_runtime_found_its_root() {
     assert!(!place.exists() || fs::read_dir(place).expect("list").next().is_none());
     assert_eq!(fs::metadata("/run").expect("run").uid(), 0);
 }
+
+/// The machine's own rpm and dnf, in a container that sees its `/usr`: owners, set-id, capabilities, scriptlets, chroot.
+#[test]
+fn rpm_and_dnf_work_inside() {
+    if !ready(&[("runc", "runc"), ("rpmbuild", "rpm"), ("dnf", "dnf"), ("getcap", "libcap2-bin")]) {
+        return;
+    }
+    let site = Site::new();
+    let rpms = site.dir.path().join("rpms");
+    fs::create_dir(&rpms).expect("folder");
+    let spec = "Name: tried\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\nAutoReqProv: no\n\
+                %description\nx\n%install\nmkdir -p %{buildroot}/opt/tried\ncd %{buildroot}/opt/tried\necho a > suid\n\
+                echo b > cap\necho c > owned\nln owned hard\nln -s owned link\n%post -p <lua>\nio.open('/opt/tried/post','w'):close()\n\
+                %files\n%attr(4755,root,root) /opt/tried/suid\n%caps(cap_net_raw=ep) /opt/tried/cap\n\
+                %attr(0640,daemon,mail) /opt/tried/owned\n%attr(0640,daemon,mail) /opt/tried/hard\n/opt/tried/link\n";
+    fs::write(rpms.join("tried.spec"), spec).expect("spec");
+    let top = format!("_topdir {}/top", rpms.display());
+    support::run("rpmbuild", &["-bb", "--quiet", "--define", &top, &rpms.join("tried.spec").display().to_string()]);
+    let cache = site.dir.path().join("cache");
+    let text = "FROM localhost/base AS start\nENV PATH=/usr/bin:/usr/sbin:/bin\n\
+         RUN ln -s usr/lib64 /lib64; echo daemon:x:1:1::/:/bin/sh >> /etc/passwd; echo mail:x:8: >> /etc/group; rm -rf /usr/lib/libold\n\
+         COPY <<E /list\nlist\nE\n\
+         FROM start\n\
+         RUN --mount=type=bind,target=/usr --mount=type=secret,id=rpm,target=/tried.rpm /usr/bin/rpm -i --nodeps /tried.rpm && /usr/bin/rpm -V --nodeps tried; /usr/bin/rpm -q tried && stat -c '%a %U:%G %n' /opt/tried/*\n\
+         RUN --mount=type=bind,target=/usr --mount=type=secret,id=rpm,target=/tried.rpm mkdir -p /c/etc && cp /etc/passwd /etc/group /c/etc && \
+         /usr/bin/dnf -y -q --installroot=/c --setopt=reposdir=/none --setopt=tsflags= install /tried.rpm && stat -c '%a %U:%G %n' /c/opt/tried/*\n\
+         RUN --mount=type=bind,target=/usr /usr/bin/tar -C /opt -cpf /t.tar --xattrs --xattrs-include='*' tried && mkdir /x && /usr/bin/tar -C /x -xpf /t.tar --xattrs --xattrs-include='*' && \
+         stat -c '%a %U:%G %h' /x/tried/owned && /usr/sbin/getcap /x/tried/cap\n";
+    let rpm = rpms.join("top/RPMS/noarch/tried-1-1.noarch.rpm");
+    for wanted in [UserNamespace::Always, UserNamespace::Off] {
+        let (built, seen) = build(&site, text, |request| {
+            request.context = Path::new("/usr");
+            request.ignore = Some(String::new());
+            request.secrets = BTreeMap::from([("rpm".to_owned(), rpm.clone())]);
+            request.cache_dir = Some(cache.clone());
+            request.user_namespace = wanted;
+        });
+        built.unwrap_or_else(|error| panic!("{}: {seen:#?}", with_causes(&error)));
+        for expected in [
+            "tried-1-1.noarch",
+            "640 daemon:mail /opt/tried/owned",
+            "4755 root:root /opt/tried/suid",
+            "640 daemon:mail /c/opt/tried/hard",
+            "4755 root:root /c/opt/tried/suid",
+            "640 daemon:mail 2",
+            "/x/tried/cap cap_net_raw=ep",
+        ] {
+            assert!(seen.iter().any(|line| line == expected), "{wanted:?}: {expected}: {seen:#?}");
+        }
+    }
+}
