@@ -3,11 +3,10 @@
 use crate::commit;
 use crate::error::BuildError;
 use crate::executor::Executor;
+use crate::kept_layer::keep;
 use crate::plan::{Plan, StageParent, Wanted};
 use crate::request::{BuildObserver, BuildRequest, BuiltImage};
-use crate::stage::Stage;
 use crate::stage_root::WorkDir;
-use osbs_image::{Store, StoredImage};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +45,8 @@ pub fn build(
         _ => &request.architecture,
     };
     let image = commit::image(&request, &stage, &layer, wanted)?;
-    if request.keep_unpacked && request.clamp_mtime.is_none() {
-        keep(&stage, &image, request.store);
+    if request.keep_unpacked {
+        keep(&stage, &image, request.clamp_mtime, request.store);
     }
     let (parent, parent_name) = (stage.image.clone(), stage.image_name.clone());
     drop(stage);
@@ -56,14 +55,4 @@ pub fn build(
     drop(work);
     timings.push(("clean up", started.elapsed().as_secs_f64()));
     Ok(BuiltImage { image, new_layer: layer, parent, parent_name, timings })
-}
-
-/// Gives the upper folder to the store as the unpacked form of the new layer, which it is. If that does not work the
-/// layer is unpacked when somebody needs it.
-fn keep(stage: &Stage, image: &StoredImage, store: &Store) {
-    if let ([upper], Some(chain)) = (stage.uppers().as_slice(), image.chain_ids().last()) {
-        // Never over a folder that is there, however empty: it may be mounted below another build's stage.
-        let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
-        let _ = rustix::fs::renameat_with(here, upper, here, store.layer_path(chain), flags);
-    }
 }

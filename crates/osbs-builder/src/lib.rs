@@ -21,6 +21,7 @@ mod file_mode;
 mod hard_links;
 mod history;
 mod ignored_files;
+mod kept_layer;
 mod once;
 mod open_folder;
 mod plan;

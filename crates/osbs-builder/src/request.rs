@@ -131,8 +131,8 @@ pub struct BuildRequest<'a> {
     /// ([`osbs_image::ArchiveDigest`]), so that writing the archive need not inflate anything.
     pub prepare_archive: bool,
     /// The unpacked layer stays in the store, so that a child of this image need not unpack it (and nothing has to be
-    /// deleted now). Costs its size on disk until garbage is collected. Without effect with `clamp_mtime`, when the
-    /// tree's times are not those of the layer, and when the work folder is on another file system than the store.
+    /// deleted now). Costs its size on disk until garbage is collected. Without effect when the work folder is on another
+    /// file system than the store.
     pub keep_unpacked: bool,
     /// Bounds.
     pub limits: Limits,
