@@ -115,7 +115,7 @@ fn check_wishes(context: &RunContext<'_>, run: &Run) -> Result<(), InstructionEr
     if is_insecure(run) && !context.allow_insecure {
         return refused(
             "RUN --security=insecure in a build that does not allow it",
-            "leave --security out, or allow it for this build: the command is root of the machine then",
+            "leave --security out, or build with --allow-insecure: the command is root of the machine then",
         );
     }
     if run.network == Some(RunNetwork::Host) && context.network == DefaultNetwork::None {
@@ -202,7 +202,7 @@ fn containment_hint(last_lines: &[String], spec: &RunSpec<'_>) -> Option<String>
     let said = |words: &[&str]| last_lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
     let device = said(&["mknod", "Operation not permitted"]) || said(&["cpio: mknod"]);
     if spec.id_map.is_some() && device {
-        return Some("in a user namespace no device nodes can be made; build without one (user namespace off)".into());
+        return Some("in a user namespace no device nodes can be made; build without one (--userns off)".into());
     }
     let set_id = said(&["setuid"]) || said(&["must be suid"]) || said(&["no new privileges"]);
     (spec.no_new_privileges && set_id).then(|| {

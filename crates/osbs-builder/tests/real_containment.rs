@@ -121,7 +121,7 @@ fn root_of_a_run_is_nobody_outside() {
     // Device nodes: the hint says what to do, and doing it works.
     let node = "FROM localhost/base\nRUN mknod /node c 1 3\n";
     let (error, _) = failure(&site, node, |_| {});
-    assert!(error.hint().is_some_and(|hint| hint.contains("user namespace off")), "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--userns off")), "{error:?}");
     lines(&site, node, |request| request.user_namespace = UserNamespace::Off);
 }
 
