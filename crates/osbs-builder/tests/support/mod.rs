@@ -89,14 +89,13 @@ pub fn native() -> Architecture {
 }
 
 /// A root file system of busybox.
-fn base_tree(root: &Path) {
+fn base_tree(root: &Path, applets: &[&str]) {
     for dir in ["bin", "etc", "tmp", "root", "var/lib/app", "usr/lib", "home/app", "opt"] {
         fs::create_dir_all(root.join(dir)).expect("folder");
     }
     symlink("usr/lib", root.join("lib")).expect("link");
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox");
-    let applets = run("/bin/busybox", &["--list"]);
-    for applet in String::from_utf8_lossy(&applets).lines().filter(|name| *name != "busybox") {
+    for applet in applets.iter().filter(|name| **name != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).expect("applet");
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("mode");
@@ -134,15 +133,16 @@ pub fn image_of(
 
 impl Site {
     pub fn new() -> Self {
-        Self::new_in(&std::env::temp_dir())
+        let applets = String::from_utf8(run("/bin/busybox", &["--list"])).expect("names");
+        Self::new_in(&std::env::temp_dir(), &applets.lines().collect::<Vec<_>>())
     }
 
-    /// In a new folder of `place`.
-    pub fn new_in(place: &Path) -> Self {
+    /// In a new folder of `place`, with these programs of busybox in the parent image.
+    pub fn new_in(place: &Path, applets: &[&str]) -> Self {
         let dir = tempfile::tempdir_in(place).expect("temp folder");
         let store = Store::open(&dir.path().join("store")).expect("store");
         let tree = dir.path().join("tree");
-        base_tree(&tree);
+        base_tree(&tree, applets);
         let base = image_of(&store, &tree, &native(), |config| {
             config.config.env = vec!["PATH=/bin".into(), "BASE=1".into()];
             config.config.cmd = Some(vec!["/bin/sh".into()]);
