@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::manifest::{Descriptor, Index, Manifest};
 use crate::media_type::is_index;
-use crate::rooted::remove_tree;
+use crate::rooted::{disk_usage, remove_tree};
 use crate::store::Store;
 use crate::stored_image::{MAX_DOCUMENT, chain_ids};
 use crate::{ImageConfig, rooted};
@@ -12,10 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// What garbage collection removed, or would remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,7 +138,7 @@ impl Store {
             count += 1;
             let at = entry.path();
             let is_dir = entry.file_type().map_err(StoreError::io("inspect", &at))?.is_dir();
-            *bytes += disk_usage(&at).map_err(StoreError::io("inspect", &at))?;
+            *bytes += disk_usage(root.as_fd(), name.as_bytes()).map_err(StoreError::io("inspect", &at))?;
             if dry_run {
                 continue;
             }
@@ -150,16 +147,4 @@ impl Store {
         }
         Ok(count)
     }
-}
-
-/// Bytes on disk of a file, or of a folder with all in it.
-fn disk_usage(path: &Path) -> io::Result<u64> {
-    let metadata = fs::symlink_metadata(path)?;
-    let mut total = metadata.blocks() * 512;
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            total += disk_usage(&entry?.path())?;
-        }
-    }
-    Ok(total)
 }

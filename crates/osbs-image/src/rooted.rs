@@ -5,6 +5,7 @@
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, openat, openat2};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -128,20 +129,114 @@ pub(crate) fn make_dir(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder and all in it, never following a link.
+/// Bytes on disk of a name in a folder, with all in it. Only one folder is open at a time, whatever the depth.
+pub(crate) fn disk_usage(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<u64> {
+    let found = stat(&folder, name)?;
+    let mut total = found.st_blocks as u64 * 512;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Ok(total);
+    }
+    let mut todo = vec![name.to_vec()];
+    while let Some(path) = todo.pop() {
+        let fd = open_folder_beneath(folder, &path)?;
+        for item in rustix::fs::Dir::read_from(&fd)? {
+            let item = item?;
+            let child = item.file_name().to_bytes();
+            if matches!(child, b"." | b"..") {
+                continue;
+            }
+            let found = stat(&fd, child)?;
+            total += found.st_blocks as u64 * 512;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+                todo.push([path.as_slice(), b"/", child].concat());
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Folders that are open at once while a tree is removed.
+const OPEN_FOLDERS: usize = 64;
+
+/// Removes a folder and all in it, never following a link. The tree may be of any depth: what is too deep is moved up.
 pub(crate) fn remove_tree(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    let fd = open_child_dir(folder, name)?;
-    for item in rustix::fs::Dir::read_from(&fd)? {
+    let mut moved = Moved { top: open_child_dir(folder, name)?, number: 0, waiting: BTreeSet::new() };
+    let top = reopen_dir(moved.top.as_fd())?;
+    empty(&top, 1, &mut moved)?;
+    while let Some(name) = moved.waiting.pop_last() {
+        let child = open_child_dir(top.as_fd(), &name)?;
+        empty(&child, 2, &mut moved)?;
+        rustix::fs::unlinkat(&top, name.as_slice(), AtFlags::REMOVEDIR)?;
+    }
+    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Folders that were too deep to go down to, now in the top folder.
+struct Moved {
+    top: OwnedFd,
+    number: u64,
+    waiting: BTreeSet<Vec<u8>>,
+}
+
+impl Moved {
+    fn up(&mut self, from: &OwnedFd, name: &[u8]) -> io::Result<()> {
+        loop {
+            self.number += 1;
+            let fresh = format!("deep-{}", self.number).into_bytes();
+            match rustix::fs::renameat_with(from, name, &self.top, &*fresh, rustix::fs::RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    self.waiting.insert(fresh);
+                    return Ok(());
+                }
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+fn empty(fd: &OwnedFd, depth: usize, moved: &mut Moved) -> io::Result<()> {
+    for item in rustix::fs::Dir::read_from(fd)? {
         let item = item?;
         let child = item.file_name().to_bytes();
         if matches!(child, b"." | b"..") {
             continue;
         }
-        if FileType::from_raw_mode(stat(&fd, child)?.st_mode) == FileType::Directory {
-            remove_tree(fd.as_fd(), child)?;
-        } else {
-            rustix::fs::unlinkat(&fd, child, AtFlags::empty())?;
+        let found = match stat(fd, child) {
+            // The list is older than what was moved since.
+            Err(Errno::NOENT) => continue,
+            other => other?,
+        };
+        if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+            rustix::fs::unlinkat(fd, child, AtFlags::empty())?;
+        } else if depth >= OPEN_FOLDERS {
+            moved.up(fd, child)?;
+        } else if !(depth == 1 && moved.waiting.contains(child)) {
+            empty(&open_child_dir(fd.as_fd(), child)?, depth + 1, moved)?;
+            rustix::fs::unlinkat(fd, child, AtFlags::REMOVEDIR)?;
         }
     }
-    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_trees_are_removed() {
+        let dir = tempfile::tempdir().expect("temp folder");
+        let root = open_root(dir.path()).expect("open");
+        make_dir(root.as_fd(), b"t").expect("folder");
+        let mut at = open_child_dir(root.as_fd(), b"t").expect("open");
+        for depth in 0..300 {
+            // A name that the moved ones would like to have, and something beside.
+            let name = if depth == 0 { b"deep-1".as_slice() } else { b"d" };
+            make_dir(at.as_fd(), name).expect("folder");
+            make_dir(at.as_fd(), b"beside").expect("folder");
+            at = open_child_dir(at.as_fd(), name).expect("open");
+        }
+        remove_tree(root.as_fd(), b"t").expect("removed");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
+    }
 }

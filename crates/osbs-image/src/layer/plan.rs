@@ -10,7 +10,8 @@
 //!   Inside an opaque folder there is nothing to hide, so neither is written there.
 //! - The root folder is written, as `./`, only if its mode is not 0755, its owner not 0:0, or it has xattrs: an upper
 //!   folder always has a root, whether somebody changed it or not.
-//! - Sockets are left out, as every other tool does: they mean nothing without their process.
+//! - Sockets are left out, as every other tool does: they mean nothing without their process. What they replaced must not
+//!   come back, so there is a whiteout in their place.
 //! - Left out of the xattrs: `trusted.overlay.*` and `user.overlay.*` (how the layer is kept here), `security.selinux` (a
 //!   property of the host) and `system.nfs4_acl`.
 //! - Names are sorted as bytes; a folder comes before what is in it. The first of several hard links holds the content.
@@ -82,13 +83,16 @@ impl Plan {
 
     /// Appends the folder part of the entry's path, with a slash at the end (nothing in the root).
     pub(crate) fn folder_path(&self, dir: u32, out: &mut Vec<u8>) {
-        if dir != NONE {
-            let entry = &self.entries[dir as usize];
-            self.folder_path(entry.dir, out);
-            out.extend_from_slice(self.name(entry));
-            if !self.name(entry).is_empty() {
-                out.push(b'/');
-            }
+        let mut names = Vec::new();
+        let mut at = dir;
+        while at != NONE {
+            let entry = &self.entries[at as usize];
+            names.push(self.name(entry));
+            at = entry.dir;
+        }
+        for name in names.into_iter().rev().filter(|name| !name.is_empty()) {
+            out.extend_from_slice(name);
+            out.push(b'/');
         }
     }
 
@@ -106,21 +110,24 @@ pub(crate) fn plan(
     clamp_mtime: Option<i64>,
     cancel: &CancellationToken,
 ) -> Result<Plan, LayerError> {
-    let mut walk = Walk { plan: Plan::default(), seen: HashMap::new(), xattrs, clamp_mtime, cancel, path: Vec::new() };
-    let mut participants = Vec::new();
+    let path = Vec::new();
+    let mut walk = Walk { uppers, plan: Plan::default(), seen: HashMap::new(), xattrs, clamp_mtime, cancel, path };
+    let mut top = Participants::default();
+    let mut hiding = Hiding::No;
     for (number, fd) in uppers.iter().enumerate().rev() {
         let fd = rooted::reopen_dir(fd.as_fd()).map_err(LayerError::file("open", "/"))?;
         let opaque = is_opaque(&fd, xattrs).map_err(LayerError::file("read attributes of", "/"))?;
-        participants.push((number as u16, fd));
+        top.numbers.push(number as u16);
+        top.folders.push(fd);
         if opaque {
-            walk.add_root(&participants[0])?;
-            return walk.folder(participants, NONE, Hiding::Here).map(|()| walk.plan);
+            hiding = Hiding::Here;
+            break;
         }
     }
-    if let Some(top) = participants.first() {
-        walk.add_root(top)?;
+    if let (Some(number), Some(fd)) = (top.numbers.first(), top.folders.first()) {
+        walk.add_root(*number, fd)?;
     }
-    walk.folder(participants, NONE, Hiding::No)?;
+    walk.tree(top, hiding)?;
     Ok(walk.plan)
 }
 
@@ -134,7 +141,11 @@ enum Hiding {
     Above,
 }
 
+/// Levels of the tree whose folders are open at once; those above are opened again on the way back.
+const OPEN_LEVELS: usize = 64;
+
 struct Walk<'a> {
+    uppers: &'a [OwnedFd],
     plan: Plan,
     seen: HashMap<(u64, u64), u32>,
     xattrs: OverlayXattrs,
@@ -143,10 +154,51 @@ struct Walk<'a> {
     path: Vec<u8>,
 }
 
-/// An upper folder's number and the folder, open.
-type Participant = (u16, OwnedFd);
+/// The upper folders that take part in a merged folder, topmost first: their numbers and the folders, open.
+#[derive(Default)]
+struct Participants {
+    numbers: Vec<u16>,
+    folders: Vec<OwnedFd>,
+}
+
+/// A merged folder that is being walked.
+struct Level {
+    participants: Participants,
+    /// What is still to do: names, each with the participants that have it, topmost first.
+    names: std::collections::btree_map::IntoIter<Vec<u8>, Vec<usize>>,
+    dir: u32,
+    hidden: bool,
+}
 
 impl Walk<'_> {
+    /// The whole tree. A stack of its own instead of recursion: who made the tree chose its depth.
+    fn tree(&mut self, top: Participants, hiding: Hiding) -> Result<(), LayerError> {
+        let mut stack = vec![self.level(top, NONE, hiding)?];
+        while let Some(mut level) = stack.pop() {
+            let Some((name, owners)) = level.names.next() else {
+                let parent = self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                self.path.truncate(parent);
+                continue;
+            };
+            if level.participants.folders.is_empty() {
+                level.participants.folders = self.reopen(&level.participants.numbers)?;
+            }
+            let below = self.entry(&level, &name, &owners)?;
+            if below.is_some() && stack.len() >= OPEN_LEVELS {
+                level.participants.folders.clear();
+            }
+            stack.push(level);
+            stack.extend(below);
+        }
+        Ok(())
+    }
+
+    fn reopen(&self, numbers: &[u16]) -> Result<Vec<OwnedFd>, LayerError> {
+        let path = self.path.strip_prefix(b"/").unwrap_or(&self.path);
+        let open = |number: &u16| rooted::open_folder_beneath(self.uppers[usize::from(*number)].as_fd(), path);
+        numbers.iter().map(open).collect::<Result<_, _>>().map_err(LayerError::file("open", self.display(b"")))
+    }
+
     fn display(&self, name: &[u8]) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         let mut path = self.path.clone();
@@ -155,35 +207,37 @@ impl Walk<'_> {
         PathBuf::from(std::ffi::OsStr::from_bytes(&path))
     }
 
-    fn add_root(&mut self, top: &Participant) -> Result<(), LayerError> {
-        let stat = rustix::fs::fstat(&top.1).map_err(|e| LayerError::file("inspect", "/")(e.into()))?;
-        let xattrs = self.xattrs_of(&top.1, b"")?;
+    fn add_root(&mut self, upper: u16, fd: &OwnedFd) -> Result<(), LayerError> {
+        let stat = rustix::fs::fstat(fd).map_err(|e| LayerError::file("inspect", "/")(e.into()))?;
+        let xattrs = self.xattrs_of(fd, b"")?;
         if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || xattrs != NONE {
-            self.add(b"", (top.0, NONE), Kind::Folder, &stat, (NONE, xattrs));
+            self.add(b"", (upper, NONE), Kind::Folder, &stat, (NONE, xattrs));
         }
         Ok(())
     }
 
-    /// Everything in one merged folder; `participants` topmost first.
-    fn folder(&mut self, participants: Vec<Participant>, dir: u32, hiding: Hiding) -> Result<(), LayerError> {
+    /// Begins with one merged folder.
+    fn level(&mut self, participants: Participants, dir: u32, hiding: Hiding) -> Result<Level, LayerError> {
         if self.cancel.is_cancelled() {
             return Err(LayerError::Cancelled);
         }
+        // Positions are kept in 32 bits; a folder's worth of names is the room that is left.
+        if self.plan.names.len() > u32::MAX as usize / 2 || self.plan.entries.len() > u32::MAX as usize / 2 {
+            let what = "the new layer".to_owned();
+            return Err(LayerError::Limit { what, limit: 1 << 31, unit: "bytes of names", option: "entries" });
+        }
         if hiding == Hiding::Here {
             let (name_at, name_len) = self.plan.add_name(b".wh..wh..opq");
-            self.plan.entries.push(marker(Kind::Opaque, participants[0].0, dir, (name_at, name_len)));
+            self.plan.entries.push(marker(Kind::Opaque, participants.numbers[0], dir, (name_at, name_len)));
         }
-        let hidden = hiding != Hiding::No;
-        for (name, owners) in self.names(&participants)? {
-            self.entry(&participants, &name, &owners, dir, hidden)?;
-        }
-        Ok(())
+        let names = self.names(&participants)?.into_iter();
+        Ok(Level { participants, names, dir, hidden: hiding != Hiding::No })
     }
 
     /// The names in the folder, sorted, each with the participants that have it, topmost first.
-    fn names(&self, participants: &[Participant]) -> Result<BTreeMap<Vec<u8>, Vec<usize>>, LayerError> {
+    fn names(&self, participants: &Participants) -> Result<BTreeMap<Vec<u8>, Vec<usize>>, LayerError> {
         let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for (number, (_, fd)) in participants.iter().enumerate() {
+        for (number, fd) in participants.folders.iter().enumerate() {
             let list = Dir::read_from(fd).map_err(|e| LayerError::file("list", self.display(b""))(e.into()))?;
             for item in list {
                 let item = item.map_err(|e| LayerError::file("list", self.display(b""))(e.into()))?;
@@ -196,33 +250,31 @@ impl Walk<'_> {
         Ok(names)
     }
 
-    fn entry(
-        &mut self,
-        participants: &[Participant],
-        name: &[u8],
-        owners: &[usize],
-        dir: u32,
-        hidden: bool,
-    ) -> Result<(), LayerError> {
-        let (upper, parent) = &participants[owners[0]];
+    /// Adds one name of a level. A folder comes back as the next level.
+    fn entry(&mut self, level: &Level, name: &[u8], owners: &[usize]) -> Result<Option<Level>, LayerError> {
+        let (upper, parent) = level.participant(owners[0]);
         let stat = self.stat(parent, name)?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                return self.sub_folder(participants, name, owners, (dir, hidden), &stat);
-            }
+            FileType::Directory => return self.sub_folder(level, name, owners, &stat).map(Some),
             FileType::CharacterDevice if is_whiteout(&stat) => {
-                if !hidden {
+                if !level.hidden {
                     let name = self.plan.add_name(&[b".wh.", name].concat());
-                    self.plan.entries.push(marker(Kind::Whiteout, *upper, dir, name));
+                    self.plan.entries.push(marker(Kind::Whiteout, upper, level.dir, name));
                 }
-                return Ok(());
+                return Ok(None);
             }
             FileType::RegularFile => Kind::File,
             FileType::Symlink => Kind::Symlink,
             FileType::CharacterDevice => Kind::Char,
             FileType::BlockDevice => Kind::Block,
             FileType::Fifo => Kind::Fifo,
-            _ => return Ok(()),
+            // A socket, which tar does not know. What it replaced must not come back.
+            _ if !level.hidden => {
+                let name = self.plan.add_name(&[b".wh.", name].concat());
+                self.plan.entries.push(marker(Kind::Whiteout, upper, level.dir, name));
+                return Ok(None);
+            }
+            _ => return Ok(None),
         };
         if name.starts_with(b".wh.") {
             let reason = "a name that begins with .wh. cannot be kept in a layer".to_owned();
@@ -232,8 +284,8 @@ impl Walk<'_> {
         if stat.st_nlink > 1 {
             let first = *self.seen.entry((stat.st_dev, stat.st_ino)).or_insert(index);
             if first != index {
-                self.add(name, (*upper, dir), Kind::HardLink, &stat, (first, NONE));
-                return Ok(());
+                self.add(name, (upper, level.dir), Kind::HardLink, &stat, (first, NONE));
+                return Ok(None);
             }
         }
         let mut side = NONE;
@@ -244,23 +296,18 @@ impl Walk<'_> {
             self.plan.links.push(target.into_bytes());
         }
         let xattrs = self.xattrs_at(parent, name)?;
-        self.add(name, (*upper, dir), kind, &stat, (side, xattrs));
-        Ok(())
+        self.add(name, (upper, level.dir), kind, &stat, (side, xattrs));
+        Ok(None)
     }
 
-    fn sub_folder(
-        &mut self,
-        participants: &[Participant],
-        name: &[u8],
-        owners: &[usize],
-        (dir, hidden): (u32, bool),
-        stat: &Stat,
-    ) -> Result<(), LayerError> {
-        let mut merged = Vec::new();
+    fn sub_folder(&mut self, above: &Level, name: &[u8], owners: &[usize], stat: &Stat) -> Result<Level, LayerError> {
+        let mut merged = Participants::default();
         let mut opaque = false;
         for owner in owners {
-            let (upper, parent) = &participants[*owner];
-            if !merged.is_empty() && FileType::from_raw_mode(self.stat(parent, name)?.st_mode) != FileType::Directory {
+            let (upper, parent) = above.participant(*owner);
+            if !merged.numbers.is_empty()
+                && FileType::from_raw_mode(self.stat(parent, name)?.st_mode) != FileType::Directory
+            {
                 // A whiteout or a file lies between: what the parent image has there is hidden.
                 opaque = true;
                 break;
@@ -268,25 +315,23 @@ impl Walk<'_> {
             let fd = rooted::open_child_dir(parent.as_fd(), name)
                 .map_err(|e| LayerError::file("open", self.display(name))(e))?;
             opaque = is_opaque(&fd, self.xattrs).map_err(LayerError::file("read attributes of", self.display(name)))?;
-            merged.push((*upper, fd));
+            merged.numbers.push(upper);
+            merged.folders.push(fd);
             if opaque {
                 break;
             }
         }
-        let xattrs = self.xattrs_of(&merged[0].1, name)?;
+        let xattrs = self.xattrs_of(&merged.folders[0], name)?;
         let index = self.plan.entries.len() as u32;
-        self.add(name, (merged[0].0, dir), Kind::Folder, stat, (NONE, xattrs));
-        let hiding = match (hidden, opaque) {
+        self.add(name, (merged.numbers[0], above.dir), Kind::Folder, stat, (NONE, xattrs));
+        let hiding = match (above.hidden, opaque) {
             (true, _) => Hiding::Above,
             (false, true) => Hiding::Here,
             (false, false) => Hiding::No,
         };
-        let length = self.path.len();
         self.path.push(b'/');
         self.path.extend_from_slice(name);
-        let result = self.folder(merged, index, hiding);
-        self.path.truncate(length);
-        result
+        self.level(merged, index, hiding)
     }
 
     fn stat(&self, parent: &OwnedFd, name: &[u8]) -> Result<Stat, LayerError> {
@@ -345,6 +390,13 @@ impl Walk<'_> {
         kept.iter_mut().filter(|(key, _)| key == b"security.capability").for_each(|(_, value)| without_root_id(value));
         self.plan.xattrs.push(kept);
         Ok(self.plan.xattrs.len() as u32 - 1)
+    }
+}
+
+impl Level {
+    /// An upper folder's number, and its folder.
+    fn participant(&self, index: usize) -> (u16, &OwnedFd) {
+        (self.participants.numbers[index], &self.participants.folders[index])
     }
 }
 

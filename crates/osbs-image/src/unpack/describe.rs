@@ -8,18 +8,31 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
 impl Tree {
     /// Owner, mode and xattrs of something open, in this order: a change of owner clears setuid bits and capabilities.
-    pub(super) fn describe(&self, fd: &OwnedFd, entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
+    ///
+    /// A default ACL is left for the end ([`Tree::finish`]): what is made in the folder from then on would inherit it.
+    pub(super) fn describe(&mut self, fd: &OwnedFd, entry: &TarEntry, path: &[u8]) -> Result<(), LayerError> {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|e| self.no_owner(e, entry, path))?;
         rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
             .map_err(|e| self.file("set mode of", path)(e.into()))?;
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_layer_xattr(name)) {
+            if name == DEFAULT_ACL && entry.kind == EntryKind::Folder {
+                self.remember_acl(path, value)?;
+                continue;
+            }
             let result = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
             self.xattr_result(result, name, path)?;
         }
         Ok(())
+    }
+
+    pub(super) fn set_default_acl(&self, fd: &OwnedFd, value: &[u8], path: &[u8]) -> Result<(), LayerError> {
+        let result = rustix::fs::fsetxattr(fd, DEFAULT_ACL, value, XattrFlags::empty());
+        self.xattr_result(result, DEFAULT_ACL, path)
     }
 
     /// A user namespace has no room for ids that its map does not name.

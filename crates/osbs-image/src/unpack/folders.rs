@@ -27,10 +27,16 @@ struct Walk<'t> {
 impl Tree {
     /// The folder at this path of the archive, made if it is not there. Links are followed inside the root.
     pub(crate) fn folder(&mut self, path: &[u8]) -> Result<OwnedFd, LayerError> {
-        if let Some((cached, fd)) = self.folder.take()
-            && cached == path
-        {
-            return Ok(fd);
+        if let Some((cached, fd)) = self.folder.take() {
+            if cached == path {
+                return Ok(fd);
+            }
+            // A tar goes down step by step: from the last folder it is not far, however deep it is.
+            if let Some(rest) = path.strip_prefix(cached.as_slice()).and_then(|rest| rest.strip_prefix(b"/"))
+                && let Ok(fd) = rooted::open_folder_beneath(fd.as_fd(), rest)
+            {
+                return Ok(fd);
+            }
         }
         match rooted::open_folder_in_root(self.root.as_fd(), path) {
             Ok(fd) => Ok(fd),

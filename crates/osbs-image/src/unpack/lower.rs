@@ -30,11 +30,28 @@ pub(crate) fn complete(tree: &mut Tree, lowers: &[PathBuf]) -> Result<(), LayerE
     for (path, target) in tree.take_foreign_links() {
         link_below(tree, &roots, &path, &target)?;
     }
+    for path in tree.take_whiteouts() {
+        remove_idle_whiteout(tree, &roots, &path)?;
+    }
     describe_root(tree, &roots)?;
     for path in tree.take_implied() {
         describe(tree, &roots, &path)?;
     }
     Ok(())
+}
+
+/// Overlayfs lists the whiteouts of a folder that only one layer has, as names that cannot be opened. So one that hides
+/// nothing must go.
+fn remove_idle_whiteout(tree: &mut Tree, roots: &[OwnedFd], path: &[u8]) -> Result<(), LayerError> {
+    let (folder, name) = split(path);
+    // Through a link the path below would be another one.
+    let Ok(folder) = rooted::open_folder_beneath(tree.root(), folder) else { return Ok(()) };
+    if !stat(&folder, name).is_ok_and(|found| is_whiteout(&found))
+        || find(roots, path, tree.overlay_xattrs()).map_err(tree.file("look below for", path))?.is_some()
+    {
+        return Ok(());
+    }
+    rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(|e| tree.file("remove whiteout", path)(e.into()))
 }
 
 fn describe_root(tree: &mut Tree, roots: &[OwnedFd]) -> Result<(), LayerError> {

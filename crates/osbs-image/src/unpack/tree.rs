@@ -54,6 +54,10 @@ pub(crate) struct Tree {
     foreign_links: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
     /// Device nodes that only root of the machine can make.
     left_out: BTreeSet<Vec<u8>>,
+    /// Whiteouts that were made.
+    whiteouts: BTreeSet<Vec<u8>>,
+    /// Default ACLs of folders, by path.
+    acls: BTreeMap<Vec<u8>, Vec<u8>>,
     remembered: u64,
     pub(super) buffer: Vec<u8>,
     pub entries: u64,
@@ -81,6 +85,8 @@ impl Tree {
             implied: BTreeSet::new(),
             foreign_links: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            whiteouts: BTreeSet::new(),
+            acls: BTreeMap::new(),
             remembered: 0,
             buffer: vec![0; COPY],
             entries: 0,
@@ -194,6 +200,9 @@ impl Tree {
             Err(Errno::NOENT) => {
                 rustix::fs::mknodat(&folder, target, FileType::CharacterDevice, Mode::empty(), 0)
                     .map_err(|e| self.not_made("make whiteout", path, e))?;
+                let hidden = if folder_path.is_empty() { target.to_vec() } else { [folder_path, b"/", target].concat() };
+                self.remember(hidden.len())?;
+                self.whiteouts.insert(hidden);
             }
             Err(e) => return Err(self.file("inspect", path)(e.into())),
         }
@@ -210,6 +219,12 @@ impl Tree {
     pub(crate) fn remember_time(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<(), LayerError> {
         self.times.insert(path.to_vec(), mtime);
         self.remember(path.len())
+    }
+
+    /// Remembers a folder's default ACL, for [`Tree::finish`].
+    pub(super) fn remember_acl(&mut self, path: &[u8], acl: &[u8]) -> Result<(), LayerError> {
+        self.acls.insert(path.to_vec(), acl.to_vec());
+        self.remember(path.len() + acl.len())
     }
 
     /// Remembers a folder that no entry described yet.
@@ -263,6 +278,7 @@ impl Tree {
         }
         self.implied.remove(path);
         self.times.remove(path);
+        self.acls.remove(path);
         // All that begin with the path and a slash: `0` is the byte after it.
         let inside = [path, b"/"].concat()..[path, b"0"].concat();
         let implied: Vec<_> = self.implied.range(inside.clone()).cloned().collect();
@@ -272,6 +288,10 @@ impl Tree {
         let times: Vec<_> = self.times.range(inside.clone()).map(|(path, _)| path.clone()).collect();
         for path in times {
             self.times.remove(&path);
+        }
+        let acls: Vec<_> = self.acls.range(inside.clone()).map(|(path, _)| path.clone()).collect();
+        for path in acls {
+            self.acls.remove(&path);
         }
         let links: Vec<_> = self.foreign_links.range(inside).map(|(path, _)| path.clone()).collect();
         for path in links {
@@ -286,13 +306,23 @@ impl Tree {
         links.into_iter().map(|(path, (_, target))| (path, target)).collect()
     }
 
+    /// Whiteouts, by the path of what they hide. Some may have been replaced since.
+    pub(super) fn take_whiteouts(&mut self) -> BTreeSet<Vec<u8>> {
+        std::mem::take(&mut self.whiteouts)
+    }
+
     /// Folders that no entry described, by path.
     pub(super) fn take_implied(&mut self) -> BTreeSet<Vec<u8>> {
         std::mem::take(&mut self.implied)
     }
 
-    /// Sets the times of the folders.
+    /// Sets the default ACLs and the times of the folders.
     pub(crate) fn finish(&mut self) -> Result<(), LayerError> {
+        for (path, acl) in std::mem::take(&mut self.acls) {
+            if let Some(fd) = self.find_folder(&path)? {
+                self.set_default_acl(&fd, &acl, &path)?;
+            }
+        }
         for (path, mtime) in std::mem::take(&mut self.times) {
             // It may have been replaced by a link that leads nowhere.
             if let Some(fd) = self.find_folder(&path)? {

@@ -122,14 +122,14 @@ pub fn snapshot(root: &Path) -> BTreeMap<PathBuf, Seen> {
     found
 }
 
-fn look(root: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>, inodes: &mut BTreeMap<(u64, u64), PathBuf>) {
-    let at = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) };
-    let m = fs::symlink_metadata(&at).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
+/// `at` is reached through the open folder it is in: paths may be longer than a call takes.
+fn look(at: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>, inodes: &mut BTreeMap<(u64, u64), PathBuf>) {
+    let m = fs::symlink_metadata(at).unwrap_or_else(|e| panic!("{path:?} is listed but: {e}"));
     let kind = m.file_type();
     let content = if kind.is_file() {
-        Digest::from_sha256(&sha256(&fs::read(&at).expect("read"))).to_string()
+        Digest::from_sha256(&sha256(&fs::read(at).expect("read"))).to_string()
     } else if kind.is_symlink() {
-        fs::read_link(&at).expect("link").display().to_string()
+        format!("{:?}", fs::read_link(at).expect("link"))
     } else {
         String::new()
     };
@@ -140,13 +140,13 @@ fn look(root: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>, inodes: &
     }
     let device = if kind.is_char_device() || kind.is_block_device() { m.rdev() } else { 0 };
     let mut xattrs = BTreeMap::new();
-    for name in xattr::list(&at).into_iter().flatten() {
+    for name in xattr::list(at).into_iter().flatten() {
         let name_text = name.to_string_lossy().into_owned();
         if !name_text.starts_with("trusted.overlay")
             && name_text != "security.selinux"
             && name_text != "user.rootlesscontainers"
         {
-            xattrs.insert(name_text, xattr::get(&at, &name).expect("xattr").unwrap_or_default());
+            xattrs.insert(name_text, xattr::get(at, &name).expect("xattr").unwrap_or_default());
         }
     }
     // The time of an unchanged root is not part of a layer.
@@ -154,12 +154,20 @@ fn look(root: &Path, path: &Path, found: &mut BTreeMap<PathBuf, Seen>, inodes: &
     let seen = Seen { mode: m.mode(), owner: (m.uid(), m.gid()), mtime, device, content, xattrs, same_as };
     found.insert(path.to_owned(), seen);
     if kind.is_dir() {
-        let mut names: Vec<_> = fs::read_dir(&at).expect("list").map(|e| e.expect("entry").file_name()).collect();
-        names.sort();
+        let names = names(at);
+        // Open folders are few, the depth of a tree is not: a deep one is walked with two.
+        let folder = File::open(at).expect("open");
+        let here = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
         for name in names {
-            look(root, &path.join(name), found, inodes);
+            look(&here.join(&name), &path.join(name), found, inodes);
         }
     }
+}
+
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = fs::read_dir(folder).expect("list").map(|e| e.expect("entry").file_name()).collect();
+    names.sort();
+    names
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -169,20 +177,34 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 #[track_caller]
 pub fn assert_same(what: &str, expected: &BTreeMap<PathBuf, Seen>, actual: &BTreeMap<PathBuf, Seen>) {
+    if let Err(text) = difference(what, expected, actual) {
+        panic!("{text}");
+    }
+}
+
+/// All differences, or nothing.
+pub fn difference(
+    what: &str,
+    expected: &BTreeMap<PathBuf, Seen>,
+    actual: &BTreeMap<PathBuf, Seen>,
+) -> Result<(), String> {
     let mut differences = Vec::new();
     for (path, seen) in expected {
         match actual.get(path) {
-            None => differences.push(format!("missing {}", path.display())),
+            None => differences.push(format!("missing {path:?}: {seen:?}")),
             Some(other) if other != seen => {
-                differences.push(format!("{}:\n  expected {seen:?}\n  actual   {other:?}", path.display()));
+                differences.push(format!("{path:?}:\n  expected {seen:?}\n  actual   {other:?}"));
             }
             Some(_) => {}
         }
     }
     for path in actual.keys().filter(|path| !expected.contains_key(*path)) {
-        differences.push(format!("too much {}", path.display()));
+        differences.push(format!("too much {path:?}: {:?}", actual[path]));
     }
-    assert!(differences.is_empty(), "{what}: {} differences\n{}", differences.len(), differences.join("\n"));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{what}: {} differences\n{}", differences.len(), differences.join("\n")))
 }
 
 /// Does `count` random things to the tree at `root`.
@@ -208,10 +230,13 @@ fn step(random: &mut Random, root: &Path, any: &Path, fresh: &Path) -> std::io::
     match random.below(16) {
         0..=3 => {
             let length = *random.pick(&[0, 1, 511, 512, 513, 5000, 70_000]);
-            fs::write(fresh, random.bytes(length))?;
+            // A new file only: what stands there may be a link that leads out of the tree, or a fifo.
+            std::io::Write::write_all(&mut File::create_new(fresh)?, &random.bytes(length))?;
         }
         4 | 5 => fs::create_dir(fresh)?,
-        6 => std::os::unix::fs::symlink(random.pick(&["/etc/passwd", "../x", "no/where", ".", "\u{fc}mlaut"]), fresh)?,
+        6 => {
+            std::os::unix::fs::symlink(random.pick(&["/no/such/place", "./x", "no/where", ".", "\u{fc}mlaut"]), fresh)?
+        }
         7 if fs::symlink_metadata(any)?.is_file() => {
             fs::hard_link(any, fresh)?;
         }
@@ -231,7 +256,7 @@ fn step(random: &mut Random, root: &Path, any: &Path, fresh: &Path) -> std::io::
             }
             match random.below(3) {
                 0 => fs::create_dir(any)?,
-                1 => fs::write(any, b"again")?,
+                1 => std::io::Write::write_all(&mut File::create_new(any)?, b"again")?,
                 _ => std::os::unix::fs::symlink("elsewhere", any)?,
             }
         }
@@ -297,10 +322,14 @@ pub fn mknod(path: &Path, mode: u32, device: u64) {
 }
 
 pub fn set_mtime(path: &Path, seconds: i64, nanos: u32) {
-    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
-    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let times = times(seconds, nanos);
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).expect("utimens");
+}
+
+pub fn times(seconds: i64, nanos: u32) -> rustix::fs::Timestamps {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    rustix::fs::Timestamps { last_access: time, last_modification: time }
 }
 
 pub fn request(uppers: &[PathBuf]) -> LayerRequest<'_> {
