@@ -379,6 +379,7 @@ impl InstructionError {
                 (!text.is_empty()).then_some(text)
             }
             Self::Unsupported { instead, .. } => instead.clone(),
+            Self::Fetch { source, .. } => source.hint.clone(),
             Self::NoAgent { id } => Some(format!("give its socket with the request, or leave required out for {id:?}")),
             Self::NoSecret { id } => Some(format!("give it with the request, or write required=false for {id:?}")),
             Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),

@@ -70,7 +70,7 @@ pub enum HttpError {
         attempts: u32,
     },
     /// The address belongs to a range that this request may not reach.
-    #[error("{host} is {address}, an address that requests of this kind may not reach ({rule})")]
+    #[error("{}, an address that requests of this kind may not reach ({rule})", host_and_address(host, *address))]
     AddressDenied {
         /// Host name as asked for.
         host: String,
@@ -146,6 +146,10 @@ pub enum HttpError {
         #[source]
         source: reqwest::Error,
     },
+}
+
+fn host_and_address(host: &str, address: IpAddr) -> String {
+    if host == address.to_string() { host.to_owned() } else { format!("{host} is {address}") }
 }
 
 impl HttpError {

@@ -6,7 +6,8 @@ use super::args::{ImageBuildArgs, Output};
 use super::parents;
 use crate::session::Session;
 use crate::terminal::size;
-use osbs_image::{Store, StoredImage};
+use osbs_builder::BuiltImage;
+use osbs_image::Store;
 use osbs_registry::{Progress, Registry};
 use osbs_types::{ErrorKind, Failure, PullSpec};
 use tokio_util::sync::CancellationToken;
@@ -37,9 +38,10 @@ pub(super) async fn deliver(
     args: &ImageBuildArgs,
     output: &Output,
     store: &Store,
-    image: &StoredImage,
+    built: &BuiltImage,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
+    let image = &built.image;
     match output {
         Output::Json => {}
         Output::Oci(path) => {
@@ -73,7 +75,7 @@ pub(super) async fn deliver(
                     image,
                     tag.repository(),
                     &tag.reference(),
-                    &[],
+                    &mount_sources(args, built, tag),
                     cancel,
                     Progress::none(),
                 )
@@ -84,4 +86,23 @@ pub(super) async fn deliver(
         }
     }
     Ok(())
+}
+
+/// Repositories of the tag's registry that have layers of the image: the parent's, and those pushed to before. What they
+/// have is mounted, not sent.
+fn mount_sources(args: &ImageBuildArgs, built: &BuiltImage, tag: &PullSpec) -> Vec<String> {
+    let parent = built.parent_name.as_deref().map(|name| {
+        let replaced = args.parent.iter().find(|(from, _)| from == name);
+        replaced.map_or(name, |(_, place)| place.as_str())
+    });
+    let parent = parent.and_then(|name| name.parse::<PullSpec>().ok());
+    let pushed = args.result.tag.iter().take_while(|other| *other != tag).cloned();
+    let mut sources: Vec<String> = Vec::new();
+    for source in parent.into_iter().chain(pushed).filter(|source| source.registry() == tag.registry()) {
+        let repository = source.repository().to_owned();
+        if repository != tag.repository() && !sources.contains(&repository) {
+            sources.push(repository);
+        }
+    }
+    sources
 }
