@@ -6,9 +6,10 @@ mod world;
 
 use rootless_user::{Place, UserNamespace, check_failure, sh};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use world::{Done, done, wait_for};
+use world::{Done, World, done, wait_for};
 
 /// Every kind of change that a build makes, and everything that only root may do outside.
 const DOCKERFILE: &str = r#"
@@ -207,4 +208,85 @@ fn stopped_and_killed() {
     let built = place.build_as_user(&[]);
     assert_eq!(built.code, 0, "{}", built.err);
     assert_eq!(folders(), 0, "the next build removes what the killed one left");
+}
+
+/// All of it: git, an orchestrator build, a worker build, the registry. Then one that is cancelled, and one that is killed.
+#[test]
+fn the_main_job() {
+    let Some(place) = Place::new() else { return };
+    let world = World::new();
+    fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let registry = format!("http://{}", world.registry);
+    let osbs = |args: &[&str]| {
+        let mut command = place.user_command();
+        command.args(["--registry-uri", &registry, "--source-registry-uri", &registry]).args(args);
+        command
+    };
+    let repository = |name: &str, run: &str| {
+        let labels = format!("LABEL name=test/{name} com.redhat.component={name}-container version=1");
+        let dockerfile = format!("FROM base:1\n{labels}\nRUN {run}\nCOPY file.txt /\n");
+        let only = format!("platforms:\n  only: [{}]\n", std::env::consts::ARCH);
+        let files = [("Dockerfile", dockerfile.as_str()), ("container.yaml", &only), ("file.txt", "content\n")];
+        let url = world.repository(name, &files);
+        sh(&format!("chown -R {}: {}", place.name(), world.path("git").display()));
+        url
+    };
+    let start = |url: &str| {
+        let mut command = osbs(&["build", "--git-url", url, "--git-branch", "main", "--user", "test"]);
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("osbs starts")
+    };
+    let ended = |child: std::process::Child| done(child.wait_with_output().expect("osbs ends"));
+    let states = || {
+        let list = done(osbs(&["list-builds", "--workers", "--output", "json"]).output().expect("osbs starts"));
+        let list: serde_json::Value =
+            serde_json::from_str(&list.out).unwrap_or_else(|error| panic!("{error}: {}", list.err));
+        let state = |build: &serde_json::Value| build["status"].as_str().expect("a status").to_owned();
+        list.as_array().expect("a list").iter().map(state).collect::<Vec<_>>()
+    };
+    let work_folders = || {
+        let all = sh(&format!("find {} -path '*/work' -prune -not -empty", place.home().display()));
+        all.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+
+    let built = ended(start(&repository("web", "chown 33:33 /tmp && touch /tmp/x && test $(id -u) = 0")));
+    assert_eq!(built.code, 0, "{}\n{}", built.out, built.err);
+    assert!(world.tags("test/web").contains(&"1-1".to_owned()), "{:?}", world.tags("test/web"));
+    assert_eq!(states(), ["Complete", "Complete"]);
+
+    let asleep = || !world::processes_with("sleep\x00604").is_empty();
+    let closed = "mkdir -m 0 /closed && chown 33:33 /closed && sleep 604";
+    let child = start(&repository("cancelled", closed));
+    wait_for("the RUN step sleeps", 30, asleep);
+    sh(&format!("setpriv --reuid {0} --regid {0} --clear-groups kill -INT -- -{1}", place.uid(), child.id()));
+    assert_eq!(ended(child).code, 130);
+    place.check_nothing_left();
+    assert_eq!(states().iter().filter(|state| *state == "Cancelled").count(), 2, "{:?}", states());
+    assert_eq!(work_folders(), [""; 0]);
+
+    let child = start(&repository("killed", closed));
+    wait_for("the RUN step sleeps", 30, asleep);
+    // Runners and all; what is left dies of that.
+    for process in place.processes_with("run-build") {
+        world::inspect::kill_9(process);
+    }
+    drop(ended(child));
+    place.check_nothing_left();
+    let states = states();
+    assert!(states.contains(&"Error".to_owned()), "{states:?}");
+    let finished = |state: &String| ["Complete", "Cancelled", "Error"].contains(&state.as_str());
+    assert!(states.len() == 6 && states.iter().all(finished), "{states:?}");
+    assert_eq!(work_folders(), [""; 0], "the next command clears what was killed");
+    let removed = place.as_user(&["gc"]);
+    assert_eq!(removed.code, 0, "{}", removed.err);
+}
+
+/// Nobody could keep to them.
+#[test]
+fn limits_are_refused() {
+    let Some(place) = Place::new() else { return };
+    place.write_context("FROM oci:BASE\nRUN true\n");
+    for limit in [["--memory", "1g"], ["--pids-limit", "100"], ["--cpus", "0.5"]] {
+        check_failure(&place.build_as_user(&limit), 5, "can only be limited by root");
+    }
+    place.check_nothing_left();
 }

@@ -34,15 +34,16 @@ struct User {
 impl User {
     fn new(home: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("osbst{}n{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("osbst{}n{number}", std::process::id());
+        // Nobody's, also of those before; within what useradd gives subordinate ids to.
+        let uid = 20_000 + (std::process::id() * 8 + number) % 30_000;
         // Another test may hold the lock of the user database.
         let end = Instant::now() + Duration::from_secs(20);
         let add = || {
             let mut command = Command::new("useradd");
-            command
-                .args(["--no-create-home", "--no-user-group", "--gid", "nogroup", "--home-dir"])
-                .arg(home)
-                .arg(&name);
+            command.args(["--no-create-home", "--no-user-group", "--gid", "nogroup", "--uid", &uid.to_string()]);
+            command.arg("--home-dir").arg(home).arg(&name);
             command.output().expect("useradd starts")
         };
         let mut added = add();
@@ -51,7 +52,6 @@ impl User {
             added = add();
         }
         assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-        let uid = sh(&format!("id -u {name}")).trim().parse().expect("a number");
         Self { name, uid }
     }
 
@@ -239,6 +239,16 @@ impl Place {
 
     pub fn as_root(&self, args: &[&str]) -> Done {
         done(self.root_command().args(args).output().expect("osbs starts"))
+    }
+
+    /// The user's own processes with this word among their arguments.
+    pub fn processes_with(&self, word: &str) -> Vec<u32> {
+        let own = world::processes_with(&self.path("osbs").display().to_string());
+        let has_word = |pid: &u32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
+        };
+        own.into_iter().filter(has_word).collect()
     }
 
     /// No process of any of the user's ids, no mount in its folders.
