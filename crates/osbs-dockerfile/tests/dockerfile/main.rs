@@ -5,6 +5,8 @@ mod expansion;
 mod ignoring;
 mod label_rules;
 mod mounts;
+mod oracle;
 mod osbs_model;
 mod parsing;
 mod properties;
+mod reference;
