@@ -130,13 +130,11 @@ impl RunGroup {
             let list = fs::read_to_string(mount.point.join("cgroup.controllers")).unwrap_or_default();
             list.split_whitespace().any(|it| it == controller)
         };
-        match unified.filter(|mount| has(mount)) {
-            Some(mount) => Ok((mount.point.join(inside), Hierarchy::Unified)),
-            None => {
-                let missing = io::Error::new(io::ErrorKind::Unsupported, "no such cgroup controller on this machine");
-                Err(ProcessError::refused("limit a container by", controller, missing))
-            }
+        if let Some(mount) = unified.filter(|mount| has(mount)) {
+            return Ok((mount.point.join(inside), Hierarchy::Unified));
         }
+        let missing = io::Error::new(io::ErrorKind::Unsupported, "no such cgroup controller on this machine");
+        Err(ProcessError::refused("limit a container by", controller, missing))
     }
 
     /// The path of the container's own cgroup.

@@ -226,7 +226,8 @@ fn trial(runtime: &Runtime, user_namespace: bool, machine: &Machine) -> Result<(
     };
     prepare().map_err(|error: io::Error| format!("cannot prepare a container to try it with: {error}"))?;
     let map = if user_namespace { Some(IdMap::get().map_err(|error| with_causes(&error))?) } else { None };
-    let overlay = map.map(|map| map.mount_overlay(&[root.clone()], &upper, &work, &seen, OverlayOptions::default()));
+    let overlay =
+        map.map(|map| map.mount_overlay(std::slice::from_ref(&root), &upper, &work, &seen, OverlayOptions::default()));
     let overlay = overlay.transpose().map_err(|error| with_causes(&error))?;
     let mut spec = RunSpec::new(overlay.as_ref().map_or(&root, |_| &seen), &bundle, vec!["/probe".to_owned()]);
     spec.network = Network::None;

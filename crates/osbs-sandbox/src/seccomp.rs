@@ -78,7 +78,7 @@ pub(crate) fn filter(capabilities: &[String]) -> Value {
     rules.push(allow_if("socket", json!([argument(0, "GT", AF_VSOCK)])));
     if !has("CAP_SYS_ADMIN") {
         // On s390 the stack comes before the flags.
-        let flags = if cfg!(target_arch = "s390x") { 1 } else { 0 };
+        let flags = u32::from(cfg!(target_arch = "s390x"));
         let no_namespace = json!({"index": flags, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"});
         rules.push(allow_if("clone", json!([no_namespace])));
         // Its flags lie in memory, where no filter can look. Said not to be there, libraries take clone.

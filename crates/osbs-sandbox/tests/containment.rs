@@ -67,7 +67,7 @@ impl Machine {
         }
         let map = IdMap::get().unwrap();
         let options = OverlayOptions { volatile: true, ..OverlayOptions::default() };
-        let overlay = map.mount_overlay(&[self.tree.clone()], &upper, &work, &target, options).unwrap();
+        let overlay = map.mount_overlay(std::slice::from_ref(&self.tree), &upper, &work, &target, options).unwrap();
         (overlay, upper)
     }
 }
@@ -78,9 +78,9 @@ impl Machine {
 fn child_that_tries_system_calls() {
     let zero = 0_usize;
     let try_call = |name: &str, number: libc::c_long, arguments: [usize; 5]| {
-        let [a, b, c, d, e] = arguments;
         // SAFETY: every call is one that fails, or one that is harmless in a process that is about to end.
-        let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+        let result =
+            unsafe { libc::syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]) };
         let error = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         println!("\n{name} {}", if result < 0 { error } else { 0 });
     };
@@ -269,6 +269,44 @@ fn a_user_namespace_keeps_the_images_ids() {
     assert!(std::fs::read_dir("/run/osbs-container").unwrap().next().is_none(), "nothing of it here");
 }
 
+/// `cap_net_raw=ep` as the kernel stores it, version 2: it speaks of no user namespace.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+#[ignore = "started by file_capabilities_are_those_of_the_image"]
+fn child_that_sets_a_capability() {
+    std::fs::write("/capable", "x").unwrap();
+    let name = "security.capability";
+    rustix::fs::setxattr("/capable", name, &CAPABILITY, rustix::fs::XattrFlags::empty()).unwrap();
+    let mut value = [0; 64];
+    let length = rustix::fs::getxattr("/capable", name, &mut value).unwrap();
+    assert_eq!(value[..length], CAPABILITY);
+    let length = rustix::fs::getxattr("/from-below", name, &mut value).unwrap();
+    assert_eq!(value[..length], CAPABILITY);
+    // Copied up with what it has.
+    std::fs::set_permissions("/from-below", std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn file_capabilities_are_those_of_the_image() {
+    let Some(machine) = Machine::new() else { return };
+    let below = machine.tree.join("from-below");
+    std::fs::write(&below, "x").unwrap();
+    let name = "security.capability";
+    rustix::fs::setxattr(&below, name, &CAPABILITY, rustix::fs::XattrFlags::empty()).unwrap();
+    let (overlay, upper) = machine.mapped("capable");
+    let mut spec = machine.spec(overlay.path(), "");
+    spec.id_map = Some(IdMap::get().unwrap());
+    own_program(&mut spec, "child_that_sets_a_capability");
+    machine.output(&spec);
+    drop(overlay);
+    for file in ["capable", "from-below"] {
+        let mut value = [0; 64];
+        let length = rustix::fs::getxattr(upper.join(file), name, &mut value).unwrap();
+        assert_eq!(value[..length], CAPABILITY, "{file}");
+    }
+}
+
 #[test]
 fn a_user_namespace_with_other_users_and_networks() {
     let Some(machine) = Machine::new() else { return };
@@ -301,23 +339,20 @@ fn a_user_namespace_with_other_users_and_networks() {
 fn a_user_namespace_costs_little() {
     let Some(machine) = Machine::new() else { return };
     let map = IdMap::get().unwrap();
-    let median = |mapped: bool| {
-        let mut times: Vec<Duration> = (0..9)
-            .map(|index| {
-                let begun = Instant::now();
-                let overlay = mapped.then(|| machine.mapped(&format!("cost{index}")).0);
-                let root = overlay.as_ref().map_or(machine.tree.as_path(), Overlay::path);
-                let mut spec = machine.spec(root, "true");
-                spec.id_map = mapped.then_some(map);
-                machine.output(&spec);
-                drop(overlay);
-                begun.elapsed()
-            })
-            .collect();
-        times.sort();
-        times[4]
-    };
-    let (plain, mapped) = (median(false), median(true));
+    let mut best = [Duration::MAX; 2];
+    // In turns, so that what else the machine does meets both.
+    for index in 0..18 {
+        let mapped = index % 2 == 1;
+        let begun = Instant::now();
+        let overlay = mapped.then(|| machine.mapped(&format!("cost{index}")).0);
+        let root = overlay.as_ref().map_or(machine.tree.as_path(), Overlay::path);
+        let mut spec = machine.spec(root, "true");
+        spec.id_map = mapped.then_some(map);
+        machine.output(&spec);
+        drop(overlay);
+        best[usize::from(mapped)] = best[usize::from(mapped)].min(begun.elapsed());
+    }
+    let [plain, mapped] = best;
     eprintln!("a trivial container: {plain:?}; with a user namespace and its overlay: {mapped:?}");
     assert!(mapped < plain + Duration::from_millis(150), "{plain:?} {mapped:?}");
 }
