@@ -12,8 +12,8 @@ use crate::run_spec::{BindMount, Network, RunSpec, StreamId};
 use crate::running::{Running, Stop};
 use crate::supervise::spawn_isolated_with;
 use crate::{Isolation, Runtime, RuntimeError};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,8 @@ impl RunOutcome {
 ///
 /// # Errors
 /// [`RuntimeError::Cancelled`] within a second of `cancel`, with the container and all its processes gone;
-/// [`RuntimeError::TimeLimit`] likewise when its time was over; [`RuntimeError::Start`] when the program could not be started. A program that fails is not an error.
+/// [`RuntimeError::TimeLimit`] likewise when its time was over; [`RuntimeError::Start`] when the program could not be
+/// started; [`RuntimeError::LimitTooLow`] when a limit left no room to start it. A program that fails is not an error.
 pub fn run(
     runtime: &Runtime,
     spec: &RunSpec<'_>,
@@ -83,6 +84,10 @@ pub fn run(
         (Some(_), _) => Err(RuntimeError::Cancelled),
         (None, _) => judge(runtime, spec, &files, ended.status),
     };
+    let outcome = match (outcome, hit) {
+        (Err(RuntimeError::Setup { .. }), Some(limit)) => Err(RuntimeError::LimitTooLow { limit }),
+        (outcome, _) => outcome,
+    };
     files.clear()?;
     removed.and(outcome).map(|outcome| RunOutcome { limit: hit, ..outcome })
 }
@@ -114,8 +119,12 @@ impl BundleFiles {
         Self { config: bundle.join("config.json"), state: bundle.join("state"), log: bundle.join("runtime.log") }
     }
 
+    /// For our eyes and the runtime's: the environment may hold secrets.
     fn write_config(&self, config: &serde_json::Value) -> Result<(), RuntimeError> {
-        std::fs::write(&self.config, config.to_string()).map_err(|error| RuntimeError::io("write", &self.config, error))
+        let mut options = std::fs::File::options();
+        let file = options.create_new(true).write(true).mode(0o600).open(&self.config);
+        let written = file.and_then(|mut file| file.write_all(config.to_string().as_bytes()));
+        written.map_err(|error| RuntimeError::io("write", &self.config, error))
     }
 
     fn clear(&self) -> Result<(), RuntimeError> {

@@ -66,9 +66,7 @@ impl RunGroup {
         }
         let refused = |error| ProcessError::refused("list", "the cgroup mounts", io::Error::other(error));
         let mounts = mount_table().map_err(refused)?;
-        group.limit(&mounts).inspect_err(|_| {
-            let _ = remove_cgroups(path);
-        })?;
+        group.limit(&mounts)?;
         Ok(group)
     }
 
@@ -125,7 +123,8 @@ impl RunGroup {
             return Ok((folder, Hierarchy::Own));
         }
         // Beside old hierarchies the runtimes take no notice of the unified one.
-        let unified = mounts.iter().find(|mount| mount.kind == "cgroup2" && mount.point == Path::new("/sys/fs/cgroup"));
+        let alone = mounts.iter().all(|mount| mount.kind != "cgroup");
+        let unified = mounts.iter().find(|mount| mount.kind == "cgroup2" && alone);
         let has = |mount: &Mount| {
             let list = fs::read_to_string(mount.point.join("cgroup.controllers")).unwrap_or_default();
             list.split_whitespace().any(|it| it == controller)
@@ -168,8 +167,17 @@ impl RunGroup {
     }
 
     /// Takes it away, with what is still in it.
-    pub(crate) fn remove(self) -> Result<(), ProcessError> {
-        remove_cgroups(&self.path)
+    pub(crate) fn remove(mut self) -> Result<(), ProcessError> {
+        remove_cgroups(&std::mem::take(&mut self.path))
+    }
+}
+
+impl Drop for RunGroup {
+    fn drop(&mut self) {
+        if !self.path.is_empty() {
+            // Nobody to tell: something else has failed already.
+            let _ = remove_cgroups(&self.path);
+        }
     }
 }
 
@@ -218,6 +226,36 @@ mod tests {
     fn without_limits_nothing_is_made() {
         let group = RunGroup::make("/osbs/x", ContainerLimits::default()).expect("nothing to do");
         assert_eq!((group.container().as_str(), group.hit(), group.resources().len()), ("/osbs/x", None, 0));
+    }
+
+    /// As on a machine with the one hierarchy: the runtime sets the limits, and ours tells what became of them.
+    #[test]
+    fn the_unified_hierarchy() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        fs::write(dir.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").expect("written");
+        let mount =
+            |kind: &str| Mount { point: dir.path().to_owned(), kind: kind.to_owned(), options: "rw".to_owned() };
+        let limits = ContainerLimits { memory: Some(64 << 20), pids: Some(9), milli_cpus: Some(1500), time: None };
+        let mut group = RunGroup::make("/osbs/x", ContainerLimits::default()).expect("no limits yet");
+        group.limits = limits;
+        group.limit(&[mount("cgroup2")]).expect("limited");
+        assert_eq!(
+            Value::Object(group.resources().clone()),
+            json!({
+                "memory": {"limit": 64 << 20, "swap": 64 << 20},
+                "pids": {"limit": 9},
+                "cpu": {"quota": 150_000, "period": 100_000},
+            })
+        );
+        assert_eq!((group.container().as_str(), group.hit()), ("/osbs/x/run", None));
+        let own = dir.path().join("osbs/x");
+        fs::create_dir_all(&own).expect("made by the runtime");
+        fs::write(own.join("pids.events"), "max 3\n").expect("written");
+        assert_eq!(group.hit(), Some(LimitHit::Pids(9)));
+        fs::write(own.join("memory.events"), "oom 1\noom_kill 1\n").expect("written");
+        assert_eq!(group.hit(), Some(LimitHit::Memory(64 << 20)));
+        let old = Mount { options: "rw,freezer".to_owned(), ..mount("cgroup") };
+        group.limit(&[old, mount("cgroup2")]).expect_err("beside old hierarchies nobody uses it");
     }
 
     #[test]

@@ -74,6 +74,12 @@ pub enum RuntimeError {
         /// The limit.
         limit: std::time::Duration,
     },
+    /// The container met its limit before its program ran.
+    #[error("it could not be started: {limit} leaves no room for that")]
+    LimitTooLow {
+        /// The limit.
+        limit: crate::LimitHit,
+    },
     /// None of the runtimes runs a container here.
     #[error("no OCI runtime works on this machine: {}; install one: apt-get install runc", list(tried))]
     NoneWorks {
@@ -146,7 +152,9 @@ impl RuntimeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Start { .. } | Self::UnknownName { .. } | Self::TimeLimit { .. } => ErrorKind::User,
+            Self::Start { .. } | Self::UnknownName { .. } | Self::TimeLimit { .. } | Self::LimitTooLow { .. } => {
+                ErrorKind::User
+            }
             Self::LimitsNeedRoot
             | Self::NoneWorks { .. }
             | Self::Setup { .. }

@@ -189,6 +189,14 @@ fn limits_hold_and_are_told() {
     let (outcome, _) = limit(memory, "exit 3");
     assert_eq!(outcome.unwrap(), RunOutcome { exit_code: 3, signal: None, limit: None });
 
+    for limits in [
+        ContainerLimits { memory: Some(2 << 20), ..ContainerLimits::default() },
+        ContainerLimits { pids: Some(2), ..ContainerLimits::default() },
+    ] {
+        let error = limit(limits, "true").0.unwrap_err();
+        assert!(matches!(error, RuntimeError::LimitTooLow { .. }), "{error:?}");
+    }
+
     let pids = ContainerLimits { pids: Some(12), ..ContainerLimits::default() };
     let (outcome, lines) = limit(pids, "for i in $(seq 40); do sleep 1 & done; wait");
     let outcome = outcome.unwrap();
@@ -269,12 +277,26 @@ fn a_user_namespace_keeps_the_images_ids() {
     assert!(std::fs::read_dir("/run/osbs-container").unwrap().next().is_none(), "nothing of it here");
 }
 
+/// An access list as the kernel stores it: user `id` may read (linux/posix_acl_xattr.h).
+fn acl(id: u32) -> Vec<u8> {
+    let mut bytes = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in
+        [(1_u16, 7_u16, u32::MAX), (2, 4, id), (4, 5, u32::MAX), (0x10, 5, u32::MAX), (0x20, 5, u32::MAX)]
+    {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
 /// `cap_net_raw=ep` as the kernel stores it, version 2: it speaks of no user namespace.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 #[ignore = "started by file_capabilities_are_those_of_the_image"]
 fn child_that_sets_a_capability() {
+    rustix::fs::setxattr("/bin", "system.posix_acl_access", &acl(5), rustix::fs::XattrFlags::empty()).unwrap();
     std::fs::write("/capable", "x").unwrap();
     let name = "security.capability";
     rustix::fs::setxattr("/capable", name, &CAPABILITY, rustix::fs::XattrFlags::empty()).unwrap();
@@ -300,6 +322,9 @@ fn file_capabilities_are_those_of_the_image() {
     own_program(&mut spec, "child_that_sets_a_capability");
     machine.output(&spec);
     drop(overlay);
+    let mut value = [0; 64];
+    let length = rustix::fs::getxattr(upper.join("bin"), "system.posix_acl_access", &mut value).unwrap();
+    assert_eq!(value[..length], acl(5));
     for file in ["capable", "from-below"] {
         let mut value = [0; 64];
         let length = rustix::fs::getxattr(upper.join(file), name, &mut value).unwrap();
