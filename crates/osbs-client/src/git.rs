@@ -5,8 +5,10 @@
 //! read them through `osbs_sandbox::rooted`.
 
 mod classify;
+mod commit_time;
 mod error;
 
+pub use commit_time::CommitTimeError;
 pub use error::GitError;
 
 use classify::classify;

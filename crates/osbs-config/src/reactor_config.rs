@@ -4,8 +4,8 @@
 mod services;
 
 pub use services::{
-    ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig,
-    SigningIntent, SmtpConfig,
+    ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth,
+    PulpConfig, SigningIntent, SmtpConfig,
 };
 
 use crate::container_yaml::{BUILD_METHODS, BuildMethod};
@@ -107,6 +107,8 @@ pub struct ReactorConfig {
     pub fail_on_digest_mismatch: bool,
     pub hide_files: Option<HideFiles>,
     pub fetch: FetchConfig,
+    /// Images take the commit's time for all that is later. A key of ours.
+    pub reproducible: bool,
     pub required_secrets: Vec<String>,
     pub worker_token_secrets: Vec<String>,
     pub build_image_override: BTreeMap<Platform, String>,
@@ -245,6 +247,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         fail_on_digest_mismatch: root.boolean("fail_on_digest_mismatch").unwrap_or(true),
         hide_files: root.object("hide_files").and_then(hide_files),
         fetch: root.object("fetch").map(services::fetch).unwrap_or_default(),
+        reproducible: root.boolean("reproducible").unwrap_or(false),
         required_secrets: root.texts("required_secrets").unwrap_or_default(),
         worker_token_secrets: root.texts("worker_token_secrets").unwrap_or_default(),
         build_image_override: build_image_override(&root),

@@ -1,5 +1,6 @@
 //! How a worker makes images: the choices of the machine and the site, handed in with the services.
 
+use osbs_builder::RunLimits;
 use osbs_image::{Compression, Descriptor, ImageFormat};
 use osbs_sandbox::{Runtime, RuntimeError, known_runtime};
 use osbs_types::Digest;
@@ -16,6 +17,8 @@ pub struct Imaging {
     pub format: ImageFormat,
     /// For copying and compressing; 0: as many as the machine has.
     pub threads: usize,
+    /// What one RUN may take.
+    pub run_limits: RunLimits,
     /// Containers of this build live in it, so that whoever cleans up finds them.
     pub cgroup: Option<String>,
     /// Preferred OCI runtime; `None`: the first that works.
@@ -55,6 +58,7 @@ impl Imaging {
             compression: Compression::default(),
             format: ImageFormat::default(),
             threads: 0,
+            run_limits: RunLimits::default(),
             cgroup: None,
             runtime: None,
             runtime_memory: folder.join("runtime.json"),

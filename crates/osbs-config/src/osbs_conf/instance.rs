@@ -5,7 +5,7 @@ use super::settings::{Effective, Origin, Settings};
 use super::values::{self, BuildFrom, TokenSecret};
 use crate::problem::{ConfigError, Parsed, Problem, ProblemKind, Severity};
 use crate::registry_uri::RegistryUri;
-use osbs_types::{ErrorKind, Position, Secret};
+use osbs_types::{ErrorKind, Position, Secret, quantity};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -175,7 +175,9 @@ impl InstanceConfig {
             auto_build_node_selector: r.selector("auto_build_node_selector"),
             isolated_build_node_selector: r.selector("isolated_build_node_selector"),
             node_selectors: r.node_selectors(),
-            cpu_limit: r.text("cpu_limit"), memory_limit: r.text("memory_limit"), storage_limit: r.text("storage_limit"),
+            cpu_limit: r.quantity("cpu_limit", &|text| quantity::thousandths(text).is_some()),
+            memory_limit: r.quantity("memory_limit", &|text| quantity::bytes(text).is_some()),
+            storage_limit: r.quantity("storage_limit", &|text| quantity::bytes(text).is_some()),
             flatpak_base_image: r.text("flatpak_base_image"), odcs_url: r.text("odcs_url"),
             odcs_insecure: r.on("odcs_insecure"), odcs_openidc_secret: r.text("odcs_openidc_secret"),
             odcs_ssl_secret: r.text("odcs_ssl_secret"), pdc_url: r.text("pdc_url"), pdc_insecure: r.on("pdc_insecure"),
@@ -254,6 +256,17 @@ impl Resolver<'_> {
             self.note(key, &effective.origin, kind, Severity::Error);
         }
         number
+    }
+
+    /// A quantity of Kubernetes, which stays a text: the cluster may be one.
+    fn quantity(&self, key: &str, is_one: &dyn Fn(&str) -> bool) -> Option<String> {
+        let effective = self.value(key)?;
+        if is_one(&effective.value) {
+            return Some(effective.value);
+        }
+        let expected = "a quantity such as 500m or 2 for processors, 512Mi or 2Gi for bytes".to_owned();
+        self.note(key, &effective.origin, ProblemKind::BadValue { value: effective.value, expected }, Severity::Error);
+        None
     }
 
     fn arrangement_version(&self) -> u32 {

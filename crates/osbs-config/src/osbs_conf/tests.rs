@@ -100,6 +100,20 @@ fn old_names_and_missing_instances() {
 }
 
 #[test]
+fn limits_are_quantities() {
+    let text = "[default]\ncpu_limit = 1.5\nmemory_limit = 2Gi\nstorage_limit = 10G\n";
+    let config = settings(text, "default", &[], &[]).resolve().unwrap().value;
+    let limits = [config.cpu_limit, config.memory_limit, config.storage_limit];
+    assert_eq!(limits.each_ref().map(Option::as_deref), [Some("1.5"), Some("2Gi"), Some("10G")]);
+    for (line, column) in [("cpu_limit = 1.5GHz", 13), ("memory_limit = lots", 16), ("storage_limit = -1", 17)] {
+        let error = settings(&format!("[default]\n{line}\n"), "default", &[], &[]).resolve().unwrap_err();
+        let text = error.to_string();
+        let key = line.split(' ').next().unwrap();
+        assert!(text.contains(&format!("osbs.conf:2:{column}")) && text.contains(key), "{text}");
+    }
+}
+
+#[test]
 fn mistakes_in_names() {
     for (text, place, part) in [
         ("[default]\ncan_orchestate = true\n", (2, 1), "did you mean \"can_orchestrate\"?"),

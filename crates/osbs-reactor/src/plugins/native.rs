@@ -8,6 +8,7 @@ use crate::imaging::BuiltFacts;
 use crate::plugin::{BuildResult, Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::push_targets::{image_repository, push_targets};
 use crate::run::Run;
+use crate::source::SourceTree;
 use async_trait::async_trait;
 use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, StageLabel};
 use osbs_dockerfile::Dockerfile;
@@ -63,6 +64,7 @@ struct Job {
     architecture: Architecture,
     format: ImageFormat,
     imaging: crate::imaging::Imaging,
+    clamp_mtime: Option<i64>,
     fetcher: osbs_fetch::WebFetcher,
 }
 
@@ -70,7 +72,7 @@ impl Job {
     fn of(run: &Run) -> Result<Self, PluginError> {
         let source = run.source()?;
         let imaging = run.services.imaging.clone();
-        let ignore = source.read_beside(".dockerignore")?.map(|mut text| {
+        let ignore = ignore_file(source)?.map(|mut text| {
             for path in GENERATED {
                 text.push_str("\n!");
                 text.push_str(path);
@@ -86,6 +88,7 @@ impl Job {
             architecture: run.config.architecture(&run.platform()),
             format: image_format(run),
             imaging,
+            clamp_mtime: if run.config.reproducible { commit_time(run)? } else { None },
             fetcher: crate::fetching::fetcher(run)?,
         })
     }
@@ -115,6 +118,8 @@ impl Job {
         request.format = self.format;
         request.compression = self.imaging.compression;
         request.threads = self.imaging.threads;
+        request.clamp_mtime = self.clamp_mtime;
+        request.run_limits = self.imaging.run_limits;
         request.cgroup.clone_from(&self.imaging.cgroup);
         request.runtime = runtime.as_ref().ok();
         request.sink = sink.map(|sink| Box::new(sink) as _);
@@ -122,6 +127,25 @@ impl Job {
         request.prepare_archive = true;
         osbs_builder::build(request, observer, cancel)
     }
+}
+
+/// The text of the ignore file: that of the Dockerfile's own name, else the context's.
+fn ignore_file(source: &SourceTree) -> Result<Option<String>, PluginError> {
+    let own = source.build_file().file_name().and_then(|name| name.to_str()).map(|name| format!("{name}.dockerignore"));
+    match own.map(|name| source.read_beside(&name)).transpose()?.flatten() {
+        Some(text) => Ok(Some(text)),
+        None => source.read_beside(".dockerignore"),
+    }
+}
+
+/// For `reproducible` of the reactor configuration; `None` for a source that is no git repository.
+fn commit_time(run: &Run) -> Result<Option<i64>, PluginError> {
+    let source = run.source()?;
+    if source.commit_id().is_none() {
+        return Ok(None);
+    }
+    let time = run.services.git.commit_time(source.root());
+    time.map(Some).map_err(|error| Failure::new(error.kind(), &error).into())
 }
 
 /// Media types: Docker's where a registry expects them and no OCI, else the machine's choice.

@@ -2,7 +2,6 @@
 
 mod args;
 mod build;
-mod commit_time;
 mod deliver;
 mod fetching;
 mod inputs;

@@ -4,8 +4,9 @@
 
 use crate::site::{Connector, program_path};
 use clap::Args;
+use osbs_builder::RunLimits;
 use osbs_client::git::Git;
-use osbs_cluster::{Build, Cluster, GitSource, MemoryCluster, NameRule, NewBuild, Script};
+use osbs_cluster::{Build, Cluster, GitSource, Limits, MemoryCluster, NameRule, NewBuild, Script};
 use osbs_cluster_local::{Home, build_cgroup};
 use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
@@ -13,7 +14,7 @@ use osbs_reactor::events::{EventSink, FileSink, SystemClock, TextSink};
 use osbs_reactor::imaging::Imaging;
 use osbs_reactor::input::{Input, InputOptions, read_input};
 use osbs_reactor::{ClientWorkers, Reactor, Run, Services, plugins};
-use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp};
+use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp, quantity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -155,6 +156,23 @@ impl Place {
     }
 }
 
+/// `cpu_limit` and `memory_limit` of the instance that made the build, for each RUN.
+fn run_limits(limits: &Limits) -> Result<RunLimits, Failure> {
+    let read = |key: &str, text: &Option<String>, number: &dyn Fn(&str) -> Option<u64>| match text {
+        None => Ok(None),
+        Some(text) => number(text).map(Some).ok_or_else(|| {
+            Failure::message(ErrorKind::Policy, format!("{key} = {text} of osbs.conf is no quantity"))
+                .with_hint("write it as 500m or 2 for processors, 512Mi or 2Gi for memory")
+        }),
+    };
+    let milli_cpus = read("cpu_limit", &limits.cpu, &|text| quantity::thousandths(text).map(u64::from))?;
+    Ok(RunLimits {
+        memory: read("memory_limit", &limits.memory, &quantity::bytes)?,
+        milli_cpus: milli_cpus.and_then(|number| u32::try_from(number).ok()),
+        ..RunLimits::default()
+    })
+}
+
 fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn EventSink>) -> Result<Services, Failure> {
     let store = Store::open(&place.home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let path = env.get("PATH").cloned().unwrap_or_else(|| program_path().to_string_lossy().into_owned());
@@ -169,6 +187,7 @@ fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn Even
     let mut imaging = Imaging::in_folder(&place.work);
     imaging.results_dir.clone_from(&place.results);
     imaging.cgroup.clone_from(&place.cgroup);
+    imaging.run_limits = run_limits(&place.build.limits)?;
     imaging.runtime_memory = place.home.join("runtime.json");
     Ok(Services {
         cluster: Arc::clone(&place.cluster),

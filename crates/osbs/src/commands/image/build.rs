@@ -1,7 +1,6 @@
 //! `osbs image build`, from the options to the line that says what was built.
 
 use super::args::{Format, ImageBuildArgs, Output};
-use super::commit_time::commit_time;
 use super::deliver::{deliver, start_upload};
 use super::fetching::fetcher;
 use super::inputs;
@@ -10,8 +9,10 @@ use super::shown::observer;
 use super::work_folder::WorkFolder;
 use crate::follow::Interrupts;
 use crate::session::Session;
+use crate::site::program_path;
 use crate::terminal::{duration, size};
 use osbs_builder::{BuildObserver, BuildRequest, BuiltImage, ImageFormat};
+use osbs_client::git::Git;
 use osbs_fetch::WebFetcher;
 use osbs_image::{ImageRef, Store};
 use osbs_types::{ErrorKind, Failure, Platform};
@@ -184,5 +185,11 @@ fn source_date_epoch(args: &ImageBuildArgs, build_args: &BTreeMap<String, String
             || Failure::message(ErrorKind::User, format!("the build argument SOURCE_DATE_EPOCH={text} is no time"));
         return text.parse().map(Some).map_err(|_| wrong().with_hint("write it as seconds since 1970"));
     }
-    if args.result.reproducible { commit_time(&args.context).map(Some) } else { Ok(None) }
+    if !args.result.reproducible {
+        return Ok(None);
+    }
+    Git::new(program_path()).commit_time(&args.context).map(Some).map_err(|e| {
+        let hint = "--reproducible takes the time of the commit; outside a git checkout give --source-date-epoch";
+        Failure::new(e.kind(), &e).with_hint(hint)
+    })
 }
