@@ -131,7 +131,7 @@ def limits_table(results):
     limits = results["limits"]
     names = {
         "sha256_mb_s": "SHA-256, one core",
-        "compressor_mb_s": f"our gzip, all cores ({limits.get('compressor_by', '')})",
+        "compressor_mb_s": "our gzip, all cores",
         "gunzip_mb_s": "gunzip, one core",
         "write_mb_s": "disk, writing into the page cache",
         "write_synced_mb_s": "disk, writing until it is there",
@@ -162,15 +162,21 @@ def floor_table(results):
 
 
 def profile_table(results):
+    """Seconds of processor by what they were spent on, one column a row that was profiled."""
     profiles = results.get("profiles", {})
-    parts = []
-    for name, profile in profiles.items():
-        rows = [[group, f"{share:.1f} %"] for group, share in profile["groups"].items()]
-        parts.append(
-            f"\nProcessor time of both cores while `{name}` was built ({profile['seconds']:.1f} s under perf,"
-            f" {profile['idle']:.0f} % of it idle):\n\n" + table(["what", "share of what was busy"], rows)
-        )
-    return "\n".join(parts)
+    if not profiles:
+        return ""
+    spent = {
+        name: {group: profile["busy_s"] * share / 100 for group, share in profile["groups"].items()}
+        for name, profile in profiles.items()
+    }
+    groups = {group: sum(row.get(group, 0) for row in spent.values()) for row in spent.values() for group in row}
+    groups = sorted(groups, key=groups.get, reverse=True)
+    rows = [[group, *(seconds(spent[name].get(group)) for name in profiles)] for group in groups]
+    rows.append(["all", *(seconds(profile["busy_s"]) for profile in profiles.values())])
+    rows.append(["took", *(seconds(profile["seconds"]) for profile in profiles.values())])
+    text = "\nWhere the processor time of these rows goes (perf, which slows them; all processes, the registry too):\n\n"
+    return text + table(["spent on", *profiles], rows)
 
 
 def render(results):
@@ -187,6 +193,8 @@ def render(results):
         floor_table(results),
         profile_table(results),
     ]
+    tools = [f"- `{key}` {tool['version']}: {tool['how']}" for key, tool in results["tools"].items()]
+    parts += ["\nThe tools:\n", "\n".join(tools)]
     notes = [f"- `{key}` takes no part: {why}" for key, why in results["absent"].items()]
     notes += [f"- `{key}` failed on {row['name']}: {why}" for row in results["rows"] for key, why in row["failed"].items()]
     if notes:
@@ -198,6 +206,15 @@ def put_between(text, made):
     """The README with `made` between its marks."""
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     return f"{text[:start]}\n{made}\n{text[end:]}"
+
+
+def rounded(value):
+    """With numbers that can be read, in everything below."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return [rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def compact(results):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -60,7 +61,7 @@ class Machine:
         found |= self.disk()
         found |= self.registry(registry)
         found["container_s"] = self.container()
-        return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()}
+        return {name: float(f"{value:.4g}") for name, value in found.items()}
 
     def sample(self, data):
         """Some real content in memory."""
@@ -83,38 +84,34 @@ class Machine:
         return len(sample) / MB / seconds_of(lambda: zlib.decompress(packed, 31), 2)
 
     def compressor(self, data):
-        """Our default compression on all cores, with nothing else to do.
-
-        The example `measure` of osbs-image gives it, where it is built. Else it is what compression adds to making a
-        layer: the same tree with gzip and with none. That is what the layer pipeline cannot hide, so it is an estimate.
-        """
-        example = self.osbs.parent / "examples" / "measure"
-        if example.exists():
-            run = subprocess.run([example, "compressor", data], capture_output=True, text=True, check=False)
-            rate = re.search(r"([\d.]+) MB/s", run.stdout)
-            if run.returncode == 0 and rate:
-                return {"compressor_mb_s": float(rate[1]), "compressor_by": "example measure of osbs-image"}
+        """Our default compression on all cores, with nothing else to do: from the processor time that it adds to making a
+        layer of the same tree without compression. Blocks are compressed side by side, so all cores can be filled."""
         context = self.folder / "compress"
         context.mkdir(exist_ok=True)
         (context / "Dockerfile").write_text("FROM scratch\nCOPY data /data\n")
         if not (context / "data").exists():
-            subprocess.run(["cp", "-a", data, context / "data"], check=True)
+            (context / "data").mkdir()
+            # A third of the large row's tree: enough to measure, and soon done.
+            for part in sorted(pathlib.Path(data).iterdir())[:8]:
+                subprocess.run(["cp", "-a", part, context / "data"], check=True)
         size = sum(path.stat().st_size for path in (context / "data").rglob("*") if path.is_file())
-        with_gzip = min(self.layer_seconds(context, "gzip") for _ in range(2))
-        without = min(self.layer_seconds(context, "none") for _ in range(2))
-        rate = size / MB / max(with_gzip - without, 0.001)
-        return {"compressor_mb_s": rate, "compressor_by": "osbs: layer with gzip less layer with none"}
+        added = self.layer_cpu(context, "gzip") - self.layer_cpu(context, "none")
+        return {"compressor_mb_s": size / MB * os.cpu_count() / max(added, 0.001)}
 
-    def layer_seconds(self, context, method):
-        out = self.folder / "layout"
-        shutil.rmtree(out, ignore_errors=True)
-        args = [self.osbs, "-v", "image", "build", context, "--compression", method, "--output", f"oci:{out}"]
+    def layer_cpu(self, context, method):
+        """Seconds of processor that osbs itself spends on an image of one layer: the best of two."""
+        out, best = self.folder / "layout", None
         env = os.environ | {"OSBS_HOME": str(self.folder / "home")}
-        run = subprocess.run(args, capture_output=True, text=True, env=env, check=False)
-        found = re.search(r"([\d.]+) s  layer", run.stderr)
-        if run.returncode != 0 or not found:
-            raise SystemExit(f"osbs cannot make a layer of {context}: {run.stderr[-500:]}")
-        return float(found[1])
+        args = [self.osbs, "image", "build", context, "--compression", method, "--output", f"oci:{out}"]
+        for _ in range(2):
+            shutil.rmtree(out, ignore_errors=True)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            run = subprocess.run(args, capture_output=True, text=True, env=env, check=False)
+            if run.returncode != 0:
+                raise SystemExit(f"osbs cannot make an image of {context}: {run.stderr[-500:]}")
+            took = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+            best = took if best is None else min(best, took)
+        return best
 
     def disk(self):
         """Writing into the page cache, writing until it is on the disk, and reading what is not in the cache."""

@@ -92,7 +92,8 @@ def measure(cache, row, symbols, log):
     workload, folder = workloads.make(cache, row.workload)
     port = free_port()
     base = f"127.0.0.1:{port}/base:1"
-    tool = Profiled(cache / "storage", f"127.0.0.1:{port}", log)
+    place = cache / "storage" / f"profile-{row.name}"
+    tool = Profiled(place, f"127.0.0.1:{port}", log)
     tool.start()
     template = Registry(cache / "registry-template", port)
     try:
@@ -112,7 +113,7 @@ def measure(cache, row, symbols, log):
         if shutil.which("perf") is None:
             job = tool.job(folder / "context", base, f"127.0.0.1:{port}/built:1", cached=False)
             return {"seconds": job.seconds, "phases": phases_of(pathlib.Path(log.name), begun, job.seconds)}
-        job = tool.profiled(folder / "context", base, f"127.0.0.1:{port}/built:1", registry, cache / "storage")
+        job = tool.profiled(folder / "context", base, f"127.0.0.1:{port}/built:1", registry, place)
         phases = phases_of(pathlib.Path(log.name), begun, job.seconds)
     finally:
         registry.stop()
@@ -120,7 +121,7 @@ def measure(cache, row, symbols, log):
     program = pathlib.Path(tool.osbs).name
     groups, top, busy = {}, {}, 0
     for data in ["osbs.data", "registry.data"]:
-        for count, process, shared, symbol in samples(cache / "storage" / data):
+        for count, process, shared, symbol in samples(place / data):
             name = group(process, shared, symbol, program)
             groups[name] = groups.get(name, 0) + count
             top[process, shared, symbol] = top.get((process, shared, symbol), 0) + count
@@ -145,14 +146,18 @@ def main():
     parser.add_argument("row", choices=[row.name for row in ROWS])
     parser.add_argument("--symbols", type=int, default=0, help="show so many of the symbols, too")
     parser.add_argument("--write", action="store_true", help="into results.json")
+    parser.add_argument("--results", type=pathlib.Path, default=HERE / "results.json", help="another file in its place")
+    parser.add_argument("--keep", action="store_true", help="leave what was stored: the race removes it at its end")
     options = parser.parse_args()
     cache = options.cache.resolve()
-    forget(cache)
-    (cache / "storage").mkdir(parents=True)
+    if not options.keep:
+        forget(cache)
+    (cache / "storage").mkdir(parents=True, exist_ok=True)
     row = next(row for row in ROWS if row.name == options.row)
     with open(cache / "profile.log", "w+", encoding="utf-8") as log:
         found = measure(cache, row, options.symbols, log)
-    forget(cache)
+    if not options.keep:
+        forget(cache)
     print(f"{row.name}: {found['seconds']:.2f} s under perf; " + ", ".join(f"{k} {v:.2f}" for k, v in found["phases"].items()))
     if "groups" not in found:
         print("perf is missing (apt-get install linux-perf): these phases are all")
@@ -161,10 +166,9 @@ def main():
     for name, share in found["groups"].items():
         print(f"{share:5.1f} %  {found['busy_s'] * share / 100:6.2f} s  {name}")
     if options.write:
-        place = HERE / "results.json"
-        results = json.loads(place.read_text())
+        results = json.loads(options.results.read_text())
         results.setdefault("profiles", {})[row.name] = found
-        place.write_text(figures.compact(results))
+        options.results.write_text(figures.compact(results))
 
 
 if __name__ == "__main__":

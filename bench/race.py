@@ -13,7 +13,9 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 
 import contenders
@@ -116,18 +118,19 @@ class Race:
             template.stop()
         template.remove_repository("warm")
         sizes, phases = self.runs(row, workload, folder, base, template.data, found)
-        layers = [
-            json.loads(path.read_text()) for path in (folder / "parent/blobs/sha256").iterdir() if path.stat().st_size < 64_000
-            and path.read_bytes()[:1] == b"{"
-        ]
-        digests = [layer["digest"] for blob in layers for layer in blob.get("layers", [])]
-        found["sizes"] = by_hand | {
-            "containers": workload.runs_in_a_row(),
-            "parent_layers": len(digests),
-            "parent_bytes": workload.parent_mb * workloads.MEGA,
-        } | sizes
+        parent = {"parent_layers": workload.parent_layers, "parent_bytes": workload.parent_mb * workloads.MEGA}
+        found["sizes"] = by_hand | parent | {"containers": workload.runs_in_a_row()} | sizes
         found["phases_s"] = phases
         return found
+
+    def profiles(self, results, place):
+        """Where our time goes in the rows that miss a target."""
+        for row in results["rows"]:
+            if row["missed"] and row["name"] in self.options.rows and figures.OURS not in row["failed"]:
+                self.say(f"{row['name']} misses {', '.join(row['missed'])}: profiling it")
+                program = [sys.executable, HERE / "profile_row.py", "--cache", self.cache, "--keep", "--results", place]
+                subprocess.run([*program, "--write", row["name"]], check=False, stdout=self.log, stderr=self.log)
+        return json.loads(place.read_text())
 
     def learn(self, tool, row, folder, base, found):
         if (tool.key, row.workload) in self.learnt:
@@ -251,8 +254,9 @@ def merged(results, path):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
-    parser.add_argument("--results", type=pathlib.Path, help="default: results.json beside this file; with --smoke, in the cache")
-    parser.add_argument("--rows", default=",".join(row.name for row in ROWS), help="which, by name; the others are kept as they are")
+    parser.add_argument("--results", type=pathlib.Path, help="default: results.json here; with --smoke, in the cache")
+    every = ",".join(row.name for row in ROWS)
+    parser.add_argument("--rows", default=every, help="which, by name; the others are kept as they are")
     parser.add_argument("--peers", type=lambda text: text.split(","), help="which, by name (default: all)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--patience", type=float, default=15, help="seconds of a row after which a peer is not run again")
@@ -269,6 +273,8 @@ def arguments():
 
 def main():
     options = arguments()
+    # Ends what was started, as an interrupt from the keyboard does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cache = options.cache.resolve()
     place = options.results or (cache / "smoke-results.json" if options.smoke else HERE / "results.json")
     if forget(cache) > MANY_FILES:
@@ -282,12 +288,28 @@ def main():
             race.start()
             limits = race.limits()
             rows = [race.row(row) for row in ROWS if row.name in options.rows]
+            race.stop()
+            results = collected(race, limits, rows)
+            if not options.smoke and len(options.rows) < len(ROWS):
+                results = merged(results, place)
+            place.write_text(figures.compact(results))
+            if not options.smoke and shutil.which("perf"):
+                results = race.profiles(results, place)
         finally:
             race.stop()
             race.say("removing what the tools stored")
             forget(cache)
-    about = machine.facts() | {"file_system": file_system(cache)}
-    results = {
+    for table in [figures.race_table, figures.limits_table, figures.floor_table]:
+        print("\n" + table(results))
+    race.say(f"written to {place}")
+    if any(figures.OURS in row["failed"] for row in results["rows"]):
+        raise SystemExit("osbs did not end every row")
+
+
+def collected(race, limits, rows):
+    """All that results.json holds."""
+    about = machine.facts() | {"file_system": file_system(race.cache)}
+    return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
         "machine": about,
@@ -295,15 +317,8 @@ def main():
         "tools": race.tools,
         "absent": race.absent,
         "limits": limits,
-        "rows": [figures.summary(row, limits, about["cores"]) for row in rows],
+        "rows": [figures.rounded(figures.summary(row, limits, about["cores"])) for row in rows],
     }
-    if not options.smoke and len(options.rows) < len(ROWS):
-        results = merged(results, place)
-    place.write_text(figures.compact(results))
-    print("\n" + figures.race_table(results) + "\n\n" + figures.limits_table(results) + "\n\n" + figures.floor_table(results))
-    race.say(f"written to {place}")
-    if any(figures.OURS in row["failed"] for row in results["rows"]):
-        raise SystemExit("osbs did not end every row")
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ def forty_instructions():
 
 
 def three_stages():
-    """Each with some seconds of one core's work, and no two with the same: no tool can take one for another."""
+    """Each with some seconds of one core's work, and no two with the same text: none can be taken for another."""
     stages = []
-    for name, level in [("one", 7), ("two", 8), ("three", 9)]:
-        work = f"for n in 1 2 3 4; do cat data/*/* | gzip -{level} | sha256sum; done > /srv/{name}"
+    for name in ["one", "two", "three"]:
+        work = f"for n in 1 2 3 4; do cat data/*/* | gzip | sha256sum; done > /srv/{name}"
         stages.append((name, ("COPY data /srv/data", f"RUN cd /srv && {work}")))
     last = [f"COPY --from={name} /srv/{name} /srv/{name}" for name, _ in stages]
     return (*stages, ("", (*last, "RUN cat /srv/one /srv/two /srv/three > /srv/all")))
