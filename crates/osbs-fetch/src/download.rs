@@ -14,11 +14,11 @@ const PROGRESS: u64 = 1 << 20;
 /// A URL of a stranger, as far as it can be judged by looking.
 pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
     let problem = |problem: String| FetchError::Url { url: shown_url(text), problem };
-    let url = Url::parse(text).map_err(|error| problem(error.to_string()))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err(problem("only http and https are".to_owned())),
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err(FetchError::Scheme { url: shown_url(text) });
     }
+    let url = Url::parse(text).map_err(|error| problem(error.to_string()))?;
+    if url.has_host() { Ok(url) } else { Err(problem("it names no host".to_owned())) }
 }
 
 /// User and password of a URL as `Authorization`; they never stay in the URL itself.

@@ -9,7 +9,13 @@ use std::io;
 /// A download or checkout failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The text is no URL of a kind that is fetched.
+    /// Another transport than http and https.
+    #[error("{url} cannot be fetched: only http and https are spoken")]
+    Scheme {
+        /// Without credentials.
+        url: String,
+    },
+    /// The text is no URL.
     #[error("{url} is not a URL that can be fetched: {problem}")]
     Url {
         /// Without credentials.
@@ -148,7 +154,8 @@ impl FetchError {
             Self::Status { status, .. } => status_kind(*status),
             Self::TooLarge { .. } | Self::TooSlow { .. } => ErrorKind::Policy,
             Self::Range { .. } | Self::Git { .. } => ErrorKind::Remote,
-            Self::Url { .. }
+            Self::Scheme { .. }
+            | Self::Url { .. }
             | Self::NoRepository { .. }
             | Self::BadRef { .. }
             | Self::BadSubdir { .. }
@@ -171,6 +178,7 @@ impl FetchError {
             Self::Status { status: 401 | 403, .. } => {
                 Some("it wants a login: fetch it before the build and COPY it, or RUN with a secret")
             }
+            Self::Scheme { .. } => Some("write its https URL, or fetch it before the build and COPY it"),
             Self::GitVersion { .. } => Some("install a newer git on the builder"),
             _ => None,
         }

@@ -226,7 +226,7 @@ fn only_http_transports_and_no_options() {
         "ftp://127.0.0.2/web.git".to_owned(),
         "http::ext::sh -c id".to_owned(),
     ] {
-        site.refused(&source(&url), ErrorKind::User, "not a URL that can be fetched");
+        site.refused(&source(&url), ErrorKind::User, "only http and https are spoken");
     }
     for bad in ["--upload-pack=x", "-x", "a:b", "+main", "a..b", "a b", "main\nx", ":refs/heads/x", "*"] {
         let wanted = GitSource { reference: Some(bad.to_owned()), ..source(&site.url()) };

@@ -3,10 +3,10 @@
 //! A build service fetches what strangers name. Without a rule, `http://169.254.169.254/` or a name that resolves to
 //! the cluster's inside would be fetched on their behalf.
 
-use crate::networks::AddressLists;
 use futures_util::future::BoxFuture;
+use osbs_types::{AddressLists, canonical_address, is_link_local};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -36,8 +36,8 @@ impl AddressRule {
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,
-            Self::NoLinkLocal => !is_link_local(canonical(address)),
-            Self::PublicOnly => is_public(canonical(address)),
+            Self::NoLinkLocal => !is_link_local(canonical_address(address)),
+            Self::PublicOnly => is_public(canonical_address(address)),
         }
     }
 }
@@ -141,33 +141,6 @@ impl Resolve for AddressGuard {
             let found: Vec<SocketAddr> = found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
-    }
-}
-
-/// IPv4 addresses in IPv6 clothes (mapped, compatible, NAT64, 6to4) are judged as what they reach.
-pub(crate) fn canonical(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return v4.into();
-    }
-    let part = v6.segments();
-    let v4 = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match part {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => v4(high, low),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
-        _ => address,
-    }
-}
-
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        // fd00:ec2::254 is the one metadata address outside fe80::/10.
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     }
 }
 

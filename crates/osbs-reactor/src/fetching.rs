@@ -1,25 +1,18 @@
 //! What ADD may fetch in a build, as `fetch` of config.yaml says.
 
-use crate::plugin::PluginError;
 use crate::run::Run;
 use osbs_fetch::{FetchLimits, GitProgram, WebFetcher};
-use osbs_http::{AddressLists, Transport};
-use osbs_types::{ErrorKind, Failure};
+use osbs_http::Transport;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// For the builder's thread; made within the runtime.
-///
-/// # Errors
-/// The configuration lists something that is no address.
-pub(crate) fn fetcher(run: &Run) -> Result<WebFetcher, PluginError> {
+pub(crate) fn fetcher(run: &Run) -> WebFetcher {
     let config = &run.config.fetch;
-    let lists = AddressLists::new(&config.allow, &config.deny)
-        .map_err(|e| Failure::new(ErrorKind::Policy, &e).with_hint("mend fetch.allow or fetch.deny in config.yaml"))?;
     let services = &run.services;
     let mut transport = services.transport.config().clone();
-    transport.addresses = Arc::new(lists);
+    transport.addresses = Arc::new(config.addresses.clone());
     let git = GitProgram { program: services.git.program.clone(), path: services.program_path.clone().into() };
     let defaults = FetchLimits::default();
     let limits = FetchLimits {

@@ -3,15 +3,13 @@
 use crate::fields::Fields;
 use crate::node::Value;
 use crate::problem::{ProblemKind, Severity};
-use osbs_types::Secret;
+use osbs_types::{AddressLists, Secret};
 
 /// `fetch`: what ADD of URLs and git repositories may reach, beside public addresses. A key of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FetchConfig {
-    /// Addresses, networks and host names that are allowed though they are inside.
-    pub allow: Vec<String>,
-    /// Addresses and networks that are denied though they are public.
-    pub deny: Vec<String>,
+    /// `allow` and `deny`: what may be reached though it is inside, and what may not though it is public.
+    pub addresses: AddressLists,
     /// Most bytes of one file or repository.
     pub max_size: Option<u64>,
     /// Longest time for one of them, in seconds.
@@ -19,9 +17,23 @@ pub struct FetchConfig {
 }
 
 pub(super) fn fetch(fields: Fields<'_>) -> FetchConfig {
+    let list = |key: &'static str| {
+        let Some(node) = fields.get(key) else { return Vec::new() };
+        let mut entries = fields.checker.texts(node, &fields.path_of(key));
+        // One at a time, so that all mistakes are told.
+        entries.retain(|entry| {
+            let one = std::slice::from_ref(entry);
+            let (allow, deny) = if key == "allow" { (one, &[][..]) } else { (&[][..], one) };
+            let problem = AddressLists::new(allow, deny).err();
+            if let Some(problem) = &problem {
+                fields.checker.bad_value(node, &fields.path_of(key), entry, problem.to_string());
+            }
+            problem.is_none()
+        });
+        entries
+    };
     let config = FetchConfig {
-        allow: fields.texts("allow").unwrap_or_default(),
-        deny: fields.texts("deny").unwrap_or_default(),
+        addresses: AddressLists::new(&list("allow"), &list("deny")).unwrap_or_default(),
         max_size: fields.whole_number("max_size", 1).and_then(|size| size.try_into().ok()),
         timeout: fields.small_number("timeout").filter(|seconds| *seconds > 0),
     };

@@ -124,3 +124,18 @@ fn build_methods() {
     assert_eq!(plain.build_method(None), Ok(BuildMethod::DockerApi));
     assert_eq!(plain.build_method(Some(BuildMethod::BuildahBud)), Err(BuildMethod::BuildahBud));
 }
+
+#[test]
+fn what_add_may_fetch() {
+    let text = "version: 1\nfetch: {allow: [artifacts.example.com, 10.0.0.0/8], deny: [10.9.0.0/16], timeout: 60, max_size: 5}\n";
+    let fetch = ReactorConfig::parse(text, "config.yaml").unwrap().value.fetch;
+    let verdict = |host: &str, address: &str| fetch.addresses.verdict(host, address.parse().unwrap());
+    assert_eq!(verdict("artifacts.example.com", "192.168.1.1"), Some(true));
+    assert_eq!((verdict("x", "10.1.1.1"), verdict("x", "10.9.1.1")), (Some(true), Some(false)));
+    assert_eq!((fetch.timeout, fetch.max_size), (Some(60), Some(5)));
+    let text = "version: 1\nfetch: {allow: ['no address', 10.0.0.1/8], deny: [a.example.com], timeout: -1, other: 1}\n";
+    let error = ReactorConfig::parse(text, "config.yaml").unwrap_err().to_string();
+    for part in ["no address", "10.0.0.1/8", "a.example.com", "timeout", "other"] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+}

@@ -89,7 +89,7 @@ impl Job {
             format: image_format(run),
             imaging,
             clamp_mtime: if run.config.reproducible { commit_time(run)? } else { None },
-            fetcher: crate::fetching::fetcher(run)?,
+            fetcher: crate::fetching::fetcher(run),
         })
     }
 

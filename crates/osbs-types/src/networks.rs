@@ -1,10 +1,37 @@
 //! What a site's configuration says of addresses: networks and hosts that are allowed beside the public ones, and
 //! networks that are denied although they are public. Text in, checked lists out; nothing is resolved here.
 
-use crate::address::{canonical, is_link_local};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+/// IPv4 addresses in IPv6 clothes (mapped, compatible, NAT64, 6to4) are judged as what they reach.
+pub fn canonical_address(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return v4.into();
+    }
+    let part = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match part {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
+        _ => address,
+    }
+}
+
+/// Where machines speak only to their neighbours, and clouds keep their metadata services.
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        // fd00:ec2::254 is the one metadata address outside fe80::/10.
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    }
+}
 
 /// An entry of a list that is neither address, network nor host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +57,7 @@ pub struct Network {
 impl Network {
     /// Whether the address lies in it. An IPv4 address in IPv6 clothes is judged as what it reaches, and as itself.
     pub fn contains(&self, address: IpAddr) -> bool {
-        [address, canonical(address)].into_iter().any(|address| match (self.first, address) {
+        [address, canonical_address(address)].into_iter().any(|address| match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
                 (first.to_bits() ^ address.to_bits()).checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
             }
@@ -119,11 +146,11 @@ impl AddressLists {
     }
 
     /// What the lists say; `None`: nothing.
-    pub(crate) fn verdict(&self, host: &str, address: IpAddr) -> Option<bool> {
+    pub fn verdict(&self, host: &str, address: IpAddr) -> Option<bool> {
         if self.denied.iter().any(|network| network.contains(address)) {
             return Some(false);
         }
-        let named = || self.hosts.contains(&plain_name(host)) && !is_link_local(canonical(address));
+        let named = || self.hosts.contains(&plain_name(host)) && !is_link_local(canonical_address(address));
         (self.allowed.iter().any(|network| network.contains(address)) || named()).then_some(true)
     }
 }
