@@ -8,8 +8,7 @@ use crate::stage::Stage;
 use osbs_image::{Store, StoredImage};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, RawDir, RenameFlags, StatxFlags, Timespec, Timestamps, UTIME_OMIT, openat,
-    renameat_with, statx, utimensat,
+    AtFlags, CWD, FileType, Mode, RawDir, StatxFlags, Timespec, Timestamps, UTIME_OMIT, openat, statx, utimensat,
 };
 use rustix::io::{Errno, Result};
 use std::ffi::{CStr, CString};
@@ -29,7 +28,7 @@ pub(crate) fn keep(stage: &Stage, image: &StoredImage, clamp_mtime: Option<i64>,
     });
     if clamped.is_ok() {
         // Never over a folder that is there, however empty: it may be mounted below another build's stage.
-        let _ = renameat_with(CWD, upper, CWD, store.layer_path(&chain), RenameFlags::NOREPLACE);
+        let _ = store.keep_layer(&chain, upper);
     }
 }
 

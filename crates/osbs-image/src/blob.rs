@@ -238,6 +238,11 @@ impl BlobReader {
         self.size
     }
 
+    /// The file itself, to share its bytes. Nothing is verified by that.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Reads what is left and verifies: for a consumer whose format ended before the blob did.
     ///
     /// # Errors

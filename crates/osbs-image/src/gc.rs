@@ -2,10 +2,11 @@
 
 use crate::error::StoreError;
 use crate::manifest::{Descriptor, Index, Manifest};
-use crate::media_type::is_index;
+use crate::media_type::{MAX_INDEXES, is_index};
+use crate::refs::RefRecord;
 use crate::rooted::{disk_usage, remove_tree};
 use crate::store::Store;
-use crate::stored_image::{MAX_DOCUMENT, chain_ids};
+use crate::stored_image::chain_ids;
 use crate::{ImageConfig, rooted};
 use rustix::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
@@ -42,6 +43,15 @@ impl Store {
     /// [`StoreError::InUse`] while a lease is held, or something cannot be read or removed. Nothing is removed unless every
     /// reference and every document it names could be read.
     pub fn gc(&self, dry_run: bool) -> Result<GcReport, StoreError> {
+        self.gc_without(&|_| false, dry_run)
+    }
+
+    /// As [`Store::gc`], after removing the references that `ended` says are nobody's any more; a dry run only counts
+    /// without them.
+    ///
+    /// # Errors
+    /// As [`Store::gc`]; no reference is removed then.
+    pub fn gc_without(&self, ended: &dyn Fn(&RefRecord) -> bool, dry_run: bool) -> Result<GcReport, StoreError> {
         let lock = self.open_lock()?;
         let path = self.root().join("lock");
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -49,7 +59,16 @@ impl Store {
             Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse { owners: self.lease_owners() }),
             Err(e) => return Err(StoreError::io("lock", &path)(e.into())),
         }
-        let reached = self.reached()?;
+        let (ended, kept): (Vec<_>, Vec<_>) = self.list_refs()?.into_iter().partition(ended);
+        let mut reached = Reached::default();
+        for record in &kept {
+            self.reach(&record.image.descriptor, 0, &mut reached)?;
+        }
+        if !dry_run {
+            for record in &ended {
+                self.remove_ref(&record.name)?;
+            }
+        }
         let mut report = GcReport::default();
         let blob = |name: &str| reached.blobs.contains(name);
         report.blobs = self.sweep("blobs/sha256", &blob, dry_run, &mut report.bytes)?;
@@ -59,6 +78,9 @@ impl Store {
         self.sweep("notes", &note, dry_run, &mut report.bytes)?;
         for folder in ["tmp", "partial"] {
             report.temporary += self.sweep(folder, &|_| false, dry_run, &mut report.bytes)?;
+        }
+        if !dry_run {
+            self.sync_unpacked()?;
         }
         // Nobody holds the lock, so these are of the dead.
         for folder in ["leases", "locks"] {
@@ -78,40 +100,28 @@ impl Store {
         owners
     }
 
-    fn reached(&self) -> Result<Reached, StoreError> {
-        let mut reached = Reached::default();
-        for record in self.list_refs()? {
-            self.reach(&record.image.descriptor, &mut reached)?;
-        }
-        Ok(reached)
-    }
-
-    /// An index may name images that were never fetched; a manifest's parts are all kept that are here.
-    fn reach(&self, descriptor: &Descriptor, reached: &mut Reached) -> Result<(), StoreError> {
+    /// An index may name images that were never fetched, and other indexes; a manifest's parts are all kept that are here.
+    fn reach(&self, descriptor: &Descriptor, depth: usize, reached: &mut Reached) -> Result<(), StoreError> {
         if !reached.blobs.insert(descriptor.digest.hex().to_owned()) || !self.has_blob(&descriptor.digest) {
             return Ok(());
         }
-        let name = || descriptor.digest.to_string();
-        let bytes = self.read_small(descriptor, MAX_DOCUMENT)?;
+        let (name, limits) = (descriptor.digest.to_string(), self.options().limits);
+        let bytes = self.read_small(descriptor, limits.document)?;
         if is_index(&descriptor.media_type) {
-            let index: Index = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-                what: "index",
-                name: name(),
-                source,
-            })?;
-            return index.manifests.iter().try_for_each(|manifest| self.reach(manifest, reached));
+            if depth >= MAX_INDEXES {
+                let reason = format!("more than {MAX_INDEXES} indexes inside each other");
+                return Err(StoreError::Inconsistent { what: "index", name, reason });
+            }
+            let index = Index::parse(&bytes, &descriptor.media_type, &name, &limits)?;
+            return index.manifests.iter().try_for_each(|manifest| self.reach(manifest, depth + 1, reached));
         }
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-            what: "manifest",
-            name: name(),
-            source,
-        })?;
+        let manifest = Manifest::parse(&bytes, &descriptor.media_type, &name, &limits)?;
         for part in manifest.layers.iter().chain([&manifest.config]) {
             reached.blobs.insert(part.digest.hex().to_owned());
         }
         // A config that is no image config (an artifact's) has no layers to unpack.
         if self.has_blob(&manifest.config.digest)
-            && let Ok(config) = self.read_small(&manifest.config, MAX_DOCUMENT)
+            && let Ok(config) = self.read_small(&manifest.config, limits.document)
             && let Ok(config) = serde_json::from_slice::<ImageConfig>(&config)
         {
             reached.chains.extend(chain_ids(&config.rootfs.diff_ids).iter().map(|id| id.hex().to_owned()));

@@ -26,6 +26,7 @@ pub mod store_layout;
 mod stored_image;
 mod tar;
 mod unpack;
+mod unpacked;
 
 pub use archive::{ArchiveDigest, ArchiveError, ArchiveInfo, write_archive, write_docker_archive_plain};
 pub use blob::{BlobReader, BlobWriter};
@@ -41,6 +42,6 @@ pub use note::{LayerNote, LeftOut, Splice};
 pub use oci_layout::{read_oci_layout, write_oci_layout};
 pub use refs::{ImageRef, RefRecord};
 pub use store::{Lease, Store, StoreOptions};
-pub use stored_image::{MAX_DOCUMENT, StoredImage, chain_ids};
+pub use stored_image::{StoredImage, chain_ids};
 pub use tar::{ListedEntry, list_layer, list_tar};
 pub use unpack::{ExtractOptions, Extracted, extract_tar};

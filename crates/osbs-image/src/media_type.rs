@@ -30,6 +30,9 @@ pub const MANIFESTS: [&str; 2] = [OCI_MANIFEST, DOCKER_MANIFEST];
 /// Manifests of several platforms, in the order a client prefers them.
 pub const INDEXES: [&str; 2] = [OCI_INDEX, DOCKER_MANIFEST_LIST];
 
+/// How deep indexes may stand inside each other. The specification sets no end; two are seen, in registries of artifacts.
+pub(crate) const MAX_INDEXES: usize = 4;
+
 /// Which of the two families an image is written in. They differ in media types only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ImageFormat {

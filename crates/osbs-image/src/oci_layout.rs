@@ -4,10 +4,11 @@
 
 use crate::error::StoreError;
 use crate::manifest::{Descriptor, ImagePlatform, Index, Manifest, canonical_json};
-use crate::media_type::{OCI_INDEX, is_index, is_manifest};
+use crate::media_type::{MAX_INDEXES, OCI_INDEX, is_index, is_manifest};
 use crate::store::Store;
-use crate::stored_image::{MAX_DOCUMENT, StoredImage};
+use crate::stored_image::StoredImage;
 use osbs_types::Architecture;
+use rustix::fs::{Mode, OFlags};
 use serde_json::Map;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +19,7 @@ use std::path::Path;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Writes or extends the layout in `dir`: blobs are reflinked or copied, `index.json` gets an entry named `ref_name`
+/// Writes or extends the layout in `dir`: blobs share their bytes with the store where the file system can (reflink), `index.json` gets an entry named `ref_name`
 /// (annotation `org.opencontainers.image.ref.name`), which replaces an entry of that name.
 ///
 /// # Errors
@@ -31,13 +32,15 @@ pub fn write_oci_layout(store: &Store, image: &StoredImage, dir: &Path, ref_name
         if fs::metadata(&target).is_ok_and(|m| m.len() == part.size) {
             continue;
         }
-        let mut from = store.open_blob(part)?;
-        replace(&target, |file| io::copy(&mut from, file).map(drop))?;
+        copy_blob(store, part, &target)?;
     }
     replace(&dir.join("oci-layout"), |file| io::Write::write_all(file, LAYOUT.as_bytes()))?;
     let index_path = dir.join("index.json");
     let mut index = match fs::read(&index_path) {
-        Ok(bytes) => parse_index(&index_path.display().to_string(), &bytes)?,
+        Ok(bytes) => {
+            let name = index_path.display().to_string();
+            Index::parse(&bytes, "", &name, &store.options().limits)?
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Index {
             schema_version: 2,
             media_type: OCI_INDEX.to_owned(),
@@ -55,6 +58,18 @@ pub fn write_oci_layout(store: &Store, image: &StoredImage, dir: &Path, ref_name
     replace(&index_path, |file| io::Write::write_all(file, &canonical_json(&index)))
 }
 
+/// No hard links: the layout is the user's, who may change it, and the store's blobs are read by others. Verified either
+/// way: a layout goes to other machines.
+fn copy_blob(store: &Store, part: &Descriptor, target: &Path) -> Result<(), StoreError> {
+    let mut from = store.open_blob(part)?;
+    replace(target, |file| {
+        if rustix::fs::ioctl_ficlone(&*file, from.file()).is_ok() {
+            return from.finish();
+        }
+        io::copy(&mut from, file).map(drop)
+    })
+}
+
 fn name_of(entry: &Descriptor) -> Option<&str> {
     entry.annotations.as_ref()?.get(REF_NAME).map(String::as_str)
 }
@@ -67,14 +82,6 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Resu
     result.map_err(|e| {
         let _ = fs::remove_file(&tmp);
         StoreError::io("write", path)(e)
-    })
-}
-
-fn parse_index(name: &str, bytes: &[u8]) -> Result<Index, StoreError> {
-    serde_json::from_slice(bytes).map_err(|source| StoreError::Document {
-        what: "index",
-        name: name.to_owned(),
-        source,
     })
 }
 
@@ -92,12 +99,12 @@ pub fn read_oci_layout(
     let name = index_path.display().to_string();
     let refused = |reason: String| StoreError::Inconsistent { what: "OCI layout", name: name.clone(), reason };
     let mut bytes = Vec::new();
-    let file = File::open(&index_path).map_err(StoreError::io("open", &index_path))?;
-    file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", &index_path))?;
-    if bytes.len() as u64 > MAX_DOCUMENT {
-        return Err(refused(format!("index.json is larger than {MAX_DOCUMENT} bytes")));
-    }
-    let index = parse_index(&name, &bytes)?;
+    let file = open_regular(&index_path)?;
+    let limits = store.options().limits;
+    file.take(limits.document.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(StoreError::io("read", &index_path))?;
+    let index = Index::parse(&bytes, "", &name, &limits)?;
     let fits = |m: &&Descriptor| m.platform.as_ref().is_none_or(|p| architecture.accepts(&p.architecture()));
     let named: Vec<&Descriptor> =
         index.manifests.iter().filter(|m| ref_name.is_none_or(|name| name_of(m) == Some(name))).collect();
@@ -113,12 +120,8 @@ pub fn read_oci_layout(
         Unresolved::NoArchitecture => refused(format!("no image for {architecture}")),
         Unresolved::Store(e) => e,
     })?;
-    let bytes = store.read_small(&manifest, MAX_DOCUMENT)?;
-    let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-        what: "manifest",
-        name: manifest.digest.to_string(),
-        source,
-    })?;
+    let bytes = store.read_small(&manifest, limits.document)?;
+    let parsed = Manifest::parse(&bytes, &manifest.media_type, manifest.digest.as_str(), &limits)?;
     for part in parsed.layers.iter().chain([&parsed.config]) {
         import(store, dir, part)?;
     }
@@ -140,20 +143,32 @@ impl From<StoreError> for Unresolved {
     }
 }
 
-/// Follows an index to the manifest for the architecture. One level: nested indexes are allowed by the specification, but
-/// nobody writes them.
+/// Follows indexes to the manifest for the architecture.
 fn resolve(
     store: &Store,
     dir: &Path,
     entry: &Descriptor,
     architecture: &Architecture,
 ) -> Result<Descriptor, Unresolved> {
+    let limits = store.options().limits;
     let mut manifest = entry.clone();
-    if is_index(&entry.media_type) {
-        import(store, dir, entry)?;
-        let bytes = store.read_small(entry, MAX_DOCUMENT)?;
-        let inner = parse_index(entry.digest.as_str(), &bytes)?;
-        manifest = inner.select(architecture).ok_or(Unresolved::NoArchitecture)?.clone();
+    let mut depth = 0;
+    while is_index(&manifest.media_type) {
+        depth += 1;
+        if depth > MAX_INDEXES {
+            let reason = format!("more than {MAX_INDEXES} indexes inside each other");
+            let name = entry.digest.to_string();
+            return Err(StoreError::Inconsistent { what: "index", name, reason }.into());
+        }
+        import(store, dir, &manifest)?;
+        let bytes = store.read_small(&manifest, limits.document)?;
+        let inner = Index::parse(&bytes, &manifest.media_type, manifest.digest.as_str(), &limits)?;
+        // An index in an index often says nothing of platforms: those are inside.
+        let only = match inner.manifests.as_slice() {
+            [only] if only.platform.is_none() => Some(only),
+            _ => None,
+        };
+        manifest = inner.select(architecture).or(only).ok_or(Unresolved::NoArchitecture)?.clone();
     }
     if !is_manifest(&manifest.media_type) {
         let reason = format!("media type {:?} is not that of an image", manifest.media_type);
@@ -167,12 +182,23 @@ fn resolve(
     Ok(manifest)
 }
 
+/// Somebody else's file: opening a fifo must not wait for its writer.
+fn open_regular(path: &Path) -> Result<File, StoreError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    let file = file.map_err(|e| StoreError::io("open", path)(e.into()))?;
+    if file.metadata().map_err(StoreError::io("inspect", path))?.is_file() {
+        return Ok(file);
+    }
+    Err(StoreError::io("read", path)(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")))
+}
+
 fn import(store: &Store, dir: &Path, part: &Descriptor) -> Result<(), StoreError> {
     if store.blob_size(&part.digest) == Some(part.size) {
         return Ok(());
     }
     let path = dir.join("blobs/sha256").join(part.digest.hex());
-    let mut file = File::open(&path).map_err(StoreError::io("open", &path))?.take(part.size.saturating_add(1));
+    let mut file = open_regular(&path)?.take(part.size.saturating_add(1));
     let mut writer = store.blob_writer()?;
     io::copy(&mut file, &mut writer).map_err(StoreError::io("copy", &path))?;
     writer.commit(Some(&part.digest), Some(part.size)).map(drop)

@@ -35,8 +35,10 @@ struct Inner {
     root: PathBuf,
     options: StoreOptions,
     ownership: Ownership,
-    counter: AtomicU64,
 }
+
+/// Makes names unique in this process, which may have opened the store twice.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 const FOLDERS: [&str; 8] = ["blobs/sha256", "layers", "notes", "refs", "locks", "leases", "tmp", "partial"];
 
@@ -60,7 +62,7 @@ impl Store {
         }
         let root = fs::canonicalize(root).map_err(StoreError::io("open store", root))?;
         let ownership = Ownership::of_this_process(&root.join("tmp"))?;
-        let store = Self { inner: Arc::new(Inner { root, options, ownership, counter: AtomicU64::new(0) }) };
+        let store = Self { inner: Arc::new(Inner { root, options, ownership }) };
         store.check_ownership()?;
         store.check_version()?;
         Ok(store)
@@ -112,14 +114,14 @@ impl Store {
         self.root().join("notes").join(format!("{hex}.{ending}"))
     }
 
-    /// The folder of the unpacked layer with this chain id. It exists only once it is complete.
+    /// The folder of the unpacked layer with this chain id. Whether it is whole says [`Store::is_unpacked`].
     pub fn layer_path(&self, chain_id: &Digest) -> PathBuf {
         self.root().join("layers").join(chain_id.hex())
     }
 
     /// A fresh name in `tmp/`; nothing is created. It holds the process id, so that gc can tell the dead from the living.
     pub(crate) fn tmp_path(&self, what: &str) -> PathBuf {
-        let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let nanos =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         self.root().join("tmp").join(format!("{what}-{}-{number}-{nanos:x}", std::process::id()))
@@ -149,7 +151,7 @@ impl Store {
         let lock = self.open_lock()?;
         let path = self.root().join("lock");
         flock(&lock, FlockOperation::LockShared).map_err(|e| StoreError::io("lock", &path)(e.into()))?;
-        let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = crate::refs::file_name(&format!("{owner} (process {} lease {number})", std::process::id()));
         let note = self.root().join("leases").join(name);
         // Only for the message of a gc that has to wait: failing to write it must not stop a build.

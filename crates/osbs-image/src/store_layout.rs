@@ -12,6 +12,7 @@
 //! | `notes/HEX.deflate` | the whole layer blob HEX deflated again, where its own blocks cannot be taken over | any time: made again |
 //! | `notes/HEX.state` | SHA-256 state over the uncompressed archive up to the end of the layer with chain id HEX (parent or new layer) | any time: made again |
 //! | `notes/HEX.left-out` | [`crate::LeftOut`] of the unpacked layer with chain id HEX, where it does without something | with that layer |
+//! | `notes/HEX.unpacked` | whether `layers/HEX` can be believed: `synced` when it was written through to the disk, or `boot ID` for the run of the machine it was unpacked in | with its layer; the layer is then unpacked again |
 //! | `refs/NAME.json` | [`crate::RefRecord`]: a name, what it keeps alive, its owner and time | by its owner |
 //! | `locks/HEX` | `flock` exclusive while the layer HEX is being unpacked | while nobody holds `lock` |
 //! | `leases/NAME` | one empty file a lease, named by owner, process and number; only for the message "in use by" | by its holder, by gc |
@@ -22,7 +23,8 @@
 //!
 //! - Nothing becomes visible under its final name before it is complete: written in `tmp/`, then renamed. A reader never
 //!   sees half of anything, whatever process or machine dies. With [`crate::StoreOptions::fsync`] this holds for power
-//!   cuts too; without, a blob damaged by one is found when it is read ([`crate::BlobReader`] verifies) and removed then.
+//!   cuts too; without, a blob damaged by one is found when it is read ([`crate::BlobReader`] verifies) and removed then,
+//!   and a layer unpacked before one is unpacked again, unless gc wrote it through meanwhile.
 //! - Overlayfs format: a whiteout is a character device 0:0, an opaque folder has the xattr `trusted.overlay.opaque=y`,
 //!   or `user.overlay.opaque=y` in a store of a user namespace. A store of other ids than the process has is refused.
 //! - What a reference names is kept: index, manifests, config, layers, the notes and unpacked folders of those layers.

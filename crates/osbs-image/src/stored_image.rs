@@ -2,14 +2,11 @@
 
 use crate::error::StoreError;
 use crate::image_config::ImageConfig;
-use crate::manifest::{Descriptor, Manifest};
-use crate::media_type::{ImageFormat, is_manifest};
+use crate::manifest::{Descriptor, Index, Manifest};
+use crate::media_type::{ImageFormat, MAX_INDEXES, is_index, is_manifest};
 use crate::store::Store;
 use osbs_types::Digest;
 use sha2::{Digest as _, Sha256};
-
-/// Largest manifest and config we read: distribution-spec asks registries for at least 4 MiB.
-pub const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// An image in the store: manifest, config and layers were seen there when it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,28 +31,18 @@ impl StoredImage {
     pub fn load(store: &Store, manifest: &Descriptor) -> Result<Self, StoreError> {
         let name = || manifest.digest.to_string();
         let inconsistent = |reason: String| StoreError::Inconsistent { what: "manifest", name: name(), reason };
-        let bytes = store.read_small(manifest, MAX_DOCUMENT)?;
-        let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-            what: "manifest",
-            name: name(),
-            source,
-        })?;
+        let limits = store.options().limits;
+        let bytes = store.read_small(manifest, limits.document)?;
+        let parsed = Manifest::parse(&bytes, &manifest.media_type, &name(), &limits)?;
         let mut manifest = manifest.clone();
         if manifest.media_type.is_empty() {
             manifest.media_type.clone_from(&parsed.media_type);
         }
-        if !is_manifest(&manifest.media_type)
-            || (!parsed.media_type.is_empty() && parsed.media_type != manifest.media_type)
-        {
-            let kinds = [manifest.media_type.as_str(), &parsed.media_type];
-            return Err(inconsistent(format!("media type {kinds:?} is not that of an image manifest")));
+        if manifest.media_type.is_empty() {
+            return Err(inconsistent("nothing says that it is an image manifest".to_owned()));
         }
-        let bytes = store.read_small(&parsed.config, MAX_DOCUMENT)?;
-        let image_config: ImageConfig = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-            what: "image config",
-            name: parsed.config.digest.to_string(),
-            source,
-        })?;
+        let bytes = store.read_small(&parsed.config, limits.document)?;
+        let image_config = ImageConfig::parse(&bytes, parsed.config.digest.as_str(), &limits)?;
         let diff_ids = image_config.rootfs.diff_ids.clone();
         if diff_ids.len() != parsed.layers.len() {
             let (layers, ids) = (parsed.layers.len(), diff_ids.len());
@@ -147,15 +134,22 @@ pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
 impl Store {
     /// The manifests a descriptor stands for: itself, or those of an index that are here.
     pub(crate) fn manifests_of(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, StoreError> {
-        if !crate::media_type::is_index(&descriptor.media_type) {
-            return Ok(vec![descriptor.clone()]);
+        let limits = self.options().limits;
+        let mut found = Vec::new();
+        let mut level = vec![descriptor.clone()];
+        for _ in 0..=MAX_INDEXES {
+            let mut next = Vec::new();
+            for entry in level {
+                if is_index(&entry.media_type) {
+                    let bytes = self.read_small(&entry, limits.document)?;
+                    let index = Index::parse(&bytes, &entry.media_type, entry.digest.as_str(), &limits)?;
+                    next.extend(index.manifests.into_iter().filter(|inner| self.has_blob(&inner.digest)));
+                } else if is_manifest(&entry.media_type) || entry == *descriptor {
+                    found.push(entry);
+                }
+            }
+            level = next;
         }
-        let bytes = self.read_small(descriptor, MAX_DOCUMENT)?;
-        let index: crate::manifest::Index = serde_json::from_slice(&bytes).map_err(|source| StoreError::Document {
-            what: "index",
-            name: descriptor.digest.to_string(),
-            source,
-        })?;
-        Ok(index.manifests.into_iter().filter(|m| is_manifest(&m.media_type) && self.has_blob(&m.digest)).collect())
+        Ok(found)
     }
 }

@@ -6,7 +6,7 @@ use crate::layer::header::{HeaderFields, padding, write_header};
 use crate::manifest::Descriptor;
 use crate::note::LayerNote;
 use crate::store::Store;
-use crate::stored_image::{MAX_DOCUMENT, StoredImage};
+use crate::stored_image::StoredImage;
 use crate::unpack::spawn_inflater;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(crate) fn layer_padding(size: u64) -> Vec<u8> {
 
 /// Everything behind the layers, end marker included.
 pub(crate) fn rest(store: &Store, image: &StoredImage, names: &[String]) -> Result<Vec<u8>, StoreError> {
-    let config = store.read_small(&image.config, MAX_DOCUMENT)?;
+    let config = store.read_small(&image.config, store.options().limits.document)?;
     let config_name = format!("{}.json", image.config.digest.hex());
     let layers: Vec<String> = (0..image.layers.len()).map(layer_name).collect();
     let manifest = json!([{"Config": config_name, "RepoTags": names, "Layers": layers}]);

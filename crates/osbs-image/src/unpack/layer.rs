@@ -9,23 +9,22 @@ use crate::layer::pipeline::join;
 use crate::limits::Limits;
 use crate::manifest::Descriptor;
 use crate::note::{LayerNote, LeftOut};
-use crate::rooted::{self, remove_tree};
+use crate::rooted;
 use crate::store::Store;
 use crate::stored_image::StoredImage;
 use crate::tar::TarReader;
 use crate::unpack::inflate::{ChannelReader, spawn_inflater};
 use crate::unpack::lower;
 use crate::unpack::tree::{Overrides, Reading, Tree};
+use crate::unpacked::remove_tmp;
 use osbs_types::Digest;
 use rustix::fd::AsFd;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 impl Store {
@@ -42,36 +41,19 @@ impl Store {
     ) -> Result<Vec<PathBuf>, LayerError> {
         let chain = image.chain_ids();
         let folders: Vec<PathBuf> = chain.iter().map(|id| self.layer_path(id)).collect();
-        if folders.iter().all(|folder| folder.is_dir()) {
+        if chain.iter().all(|id| self.is_unpacked(id)) {
             return Ok(folders);
         }
         // A chain id stands for one place above one base, so everybody takes these locks in the same order.
         let mut locks = Vec::new();
-        for id in &chain {
+        for id in chain.iter().filter(|id| !self.is_unpacked(id)) {
             locks.push(self.lock_layer(id, cancel)?);
         }
-        let missing: Vec<usize> = (0..chain.len()).filter(|n| !folders[*n].is_dir()).collect();
+        let missing: Vec<usize> = (0..chain.len()).filter(|n| !self.is_unpacked(&chain[*n])).collect();
         let unpacked = self.unpack_missing(image, &missing, cancel, progress);
         let result = self.place(&missing, unpacked, &chain, &folders);
         drop(locks);
         result.map(|()| folders)
-    }
-
-    fn lock_layer(&self, id: &Digest, cancel: &CancellationToken) -> Result<File, LayerError> {
-        let path = self.root().join("locks").join(id.hex());
-        let file = File::options().create(true).append(true).open(&path).map_err(StoreError::io("open", &path))?;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(file),
-                Err(e) if e == rustix::io::Errno::WOULDBLOCK || e == rustix::io::Errno::INTR => {
-                    if cancel.is_cancelled() {
-                        return Err(LayerError::Cancelled);
-                    }
-                    thread::sleep(Duration::from_millis(10));
-                }
-                Err(e) => return Err(StoreError::io("lock", &path)(e.into()).into()),
-            }
-        }
     }
 
     /// Unpacks into temporary folders, as many layers at once as there are cores.
@@ -159,7 +141,8 @@ impl Store {
             if !layer.tree.left_out().is_empty() {
                 LeftOut::of(layer.tree.left_out().iter().map(Vec::as_slice)).save(self, &chain[*number])?;
             }
-            layer.folder.keep_as(&folders[*number])?;
+            self.place_layer(&chain[*number], &layer.folder.path)?;
+            layer.folder.kept = true;
         }
         Ok(())
     }
@@ -239,29 +222,12 @@ impl TmpFolder {
         fs::create_dir(&path).map_err(StoreError::io("create folder", &path))?;
         Ok(Self { path, kept: false })
     }
-
-    fn keep_as(mut self, target: &Path) -> Result<(), StoreError> {
-        // Never over a folder that is there, however empty: it may be mounted, and the mount would show nothing more.
-        let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
-        match rustix::fs::renameat_with(here, &self.path, here, target, flags) {
-            Ok(()) => self.kept = true,
-            // A build has given its own.
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(StoreError::io("commit layer", target)(error.into())),
-        }
-        Ok(())
-    }
 }
 
 impl Drop for TmpFolder {
     fn drop(&mut self) {
-        if !self.kept
-            && let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
-            && let Ok(parent) = rooted::open_root(parent)
-        {
-            use std::os::unix::ffi::OsStrExt;
-            // What cannot be removed now is removed by gc.
-            let _ = remove_tree(parent.as_fd(), name.as_bytes());
+        if !self.kept {
+            remove_tmp(&self.path);
         }
     }
 }

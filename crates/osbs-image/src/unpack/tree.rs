@@ -200,7 +200,8 @@ impl Tree {
             Err(Errno::NOENT) => {
                 rustix::fs::mknodat(&folder, target, FileType::CharacterDevice, Mode::empty(), 0)
                     .map_err(|e| self.not_made("make whiteout", path, e))?;
-                let hidden = if folder_path.is_empty() { target.to_vec() } else { [folder_path, b"/", target].concat() };
+                let hidden =
+                    if folder_path.is_empty() { target.to_vec() } else { [folder_path, b"/", target].concat() };
                 self.remember(hidden.len())?;
                 self.whiteouts.insert(hidden);
             }

@@ -5,7 +5,7 @@ use crate::session::Session;
 use crate::terminal::size;
 use clap::Args;
 use osbs_cluster::BuildFilter;
-use osbs_image::Store;
+use osbs_image::{RefRecord, Store};
 use osbs_types::{BuildName, Failure};
 use serde_json::json;
 use std::path::Path;
@@ -32,17 +32,10 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let store = Store::open(&home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let failed = |e: osbs_image::StoreError| Failure::new(e.kind(), &e);
     if !args.dry_run {
-        free_ended_builds(&home, &store)?;
         remove_fragments(session).await?;
     }
-    if args.parents && !args.dry_run {
-        for record in store.list_refs().map_err(failed)? {
-            if record.name.starts_with("parent/") {
-                store.remove_ref(&record.name).map_err(failed)?;
-            }
-        }
-    }
-    let report = tokio::task::spawn_blocking(move || store.gc(args.dry_run))
+    let ended = ended_references(&home, &store, args.parents)?;
+    let report = tokio::task::spawn_blocking(move || store.gc_without(&|record| ended.contains(record), args.dry_run))
         .await
         .map_err(|e| Failure::new(osbs_types::ErrorKind::Internal, &e))?
         .map_err(failed)?;
@@ -69,20 +62,18 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     Ok(0)
 }
 
-/// A build that was killed could not give up the names that kept its images.
-fn free_ended_builds(home: &Path, store: &Store) -> Result<(), Failure> {
-    let failed = |e: osbs_image::StoreError| Failure::new(e.kind(), &e);
+/// A build that was killed could not give up the names that kept its images. And parents, if they are asked for.
+fn ended_references(home: &Path, store: &Store, parents: bool) -> Result<Vec<RefRecord>, Failure> {
     // In this order: a build that begins after the list was made has no name in it.
-    let records = store.list_refs().map_err(failed)?;
+    let mut records = store.list_refs().map_err(|e| Failure::new(e.kind(), &e))?;
     let unfinished = osbs_cluster_local::unfinished_builds(home).map_err(|e| Failure::new(e.kind(), &e))?;
-    for record in records {
+    records.retain(|record| {
         // Other owners are commands, with spaces in their names.
-        let Ok(owner) = record.owner.parse::<BuildName>() else { continue };
-        if !unfinished.iter().any(|(_, build)| *build == owner) {
-            store.remove_ref(&record.name).map_err(failed)?;
-        }
-    }
-    Ok(())
+        let of_build = record.owner.parse::<BuildName>();
+        let ended = of_build.is_ok_and(|owner| !unfinished.iter().any(|(_, build)| *build == owner));
+        ended || (parents && record.name.starts_with("parent/"))
+    });
+    Ok(records)
 }
 
 /// Nor could a killed orchestrator remove the ConfigMaps of its workers.
