@@ -4,7 +4,8 @@
 //! (the kernel opened the interpreter when it was registered), which no look at a table would show as surely.
 #![allow(unsafe_code)]
 
-use crate::probe_program::{Machine, machine, probe_dir, write_probe_program};
+use crate::probe_program::{MACHINES, Machine, machine, native_machine, probe_dir, write_probe_program};
+use crate::rootless::in_user_namespace;
 use crate::runtime::installed;
 use osbs_types::{Architecture, ErrorKind};
 use rustix::mount::MountFlags;
@@ -79,7 +80,8 @@ pub fn can_run(architecture: &Architecture) -> Result<(), ForeignError> {
 }
 
 /// Makes the machine able to run `architecture`, if it is not yet: mounts binfmt_misc and registers qemu-user. Needs
-/// root. In a mount namespace of its own the registration lasts as long as that namespace.
+/// root. In a mount namespace of its own the registration lasts as long as that namespace. In a user namespace (Linux
+/// 6.7) it is for that one only.
 ///
 /// # Errors
 /// The interpreter is not installed, the kernel refuses, or it does not run even then.
@@ -88,15 +90,26 @@ pub fn register_binfmt(architecture: &Architecture) -> Result<(), ForeignError> 
         return Ok(());
     }
     let machine = known(architecture)?;
-    // Debian 12 and before: -static. Later: the plain name is the static one.
-    let names = [format!("qemu-{}-static", machine.qemu), format!("qemu-{}", machine.qemu)];
-    let interpreter = names
-        .iter()
-        .find_map(|name| installed(name))
-        .ok_or_else(|| ForeignError::NotInstalled { architecture: architecture.clone(), program: names[0].clone() })?;
-    mount_binfmt()?;
+    let interpreter = interpreter_of(machine).ok_or_else(|| {
+        let program = format!("qemu-{}-static", machine.qemu);
+        ForeignError::NotInstalled { architecture: architecture.clone(), program }
+    })?;
+    if mount_binfmt()? {
+        // It hides the machine's: what ran before shall run on.
+        let own = native_machine().goarch;
+        let is_own = |goarch: &str| goarch == own || own == "amd64" && goarch == "386";
+        let others = MACHINES.iter().filter(|other| other.goarch != machine.goarch && !is_own(other.goarch));
+        for (other, interpreter) in others.filter_map(|other| Some((other, interpreter_of(other)?))) {
+            let _ = register(other, &interpreter);
+        }
+    }
     register(machine, &interpreter)?;
     can_run(architecture)
+}
+
+/// Debian 12 and before: -static. Later: the plain name is the static one.
+fn interpreter_of(machine: &Machine) -> Option<PathBuf> {
+    [format!("qemu-{}-static", machine.qemu), format!("qemu-{}", machine.qemu)].iter().find_map(|name| installed(name))
 }
 
 fn known(architecture: &Architecture) -> Result<&'static Machine, ForeignError> {
@@ -120,10 +133,13 @@ fn try_machine(machine: &Machine) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("a trial program ended with {status}"))) }
 }
 
-fn mount_binfmt() -> Result<(), ForeignError> {
+/// True when there is a new one, of this user namespace.
+fn mount_binfmt() -> Result<bool, ForeignError> {
     let register = Path::new(BINFMT).join("register");
-    if register.exists() {
-        return Ok(());
+    let may_write = || rustix::fs::access(&register, rustix::fs::Access::WRITE_OK).is_ok();
+    let rootless = in_user_namespace();
+    if may_write() || !rootless && register.exists() {
+        return Ok(false);
     }
     let refused = |source: rustix::io::Errno| ForeignError::Refused {
         operation: "mount binfmt_misc on",
@@ -133,8 +149,8 @@ fn mount_binfmt() -> Result<(), ForeignError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     match rustix::mount::mount(c"binfmt_misc", BINFMT, c"binfmt_misc", flags, None) {
         // Another process was quicker.
-        Err(rustix::io::Errno::BUSY) if register.exists() => Ok(()),
-        other => other.map_err(refused),
+        Err(rustix::io::Errno::BUSY) if may_write() => Ok(false),
+        other => other.map(|()| rootless).map_err(refused),
     }
 }
 

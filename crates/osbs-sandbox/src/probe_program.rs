@@ -27,7 +27,7 @@ pub(crate) struct Machine {
 }
 
 /// Little-endian and 64 bit unless said otherwise.
-const MACHINES: [Machine; 7] = [
+pub(crate) const MACHINES: [Machine; 7] = [
     Machine {
         goarch: "amd64",
         qemu: "x86_64",

@@ -175,6 +175,34 @@ fn what_the_machine_lacks_is_told() {
     place.check_nothing_left();
 }
 
+/// Where Linux lets a user namespace have interpreters of its own, nobody has to ask root for them.
+#[test]
+fn other_platforms() {
+    let Some(place) = Place::new() else { return };
+    let foreign = if std::env::consts::ARCH == "aarch64" { "s390x" } else { "aarch64" };
+    place.write_context("FROM scratch\nRUN [\"/nothing\"]\n");
+    // As on a machine that was just started: binfmt_misc is there, and empty.
+    let namespace = UserNamespace::new();
+    let enter = ["nsenter", "--user", "--mount", "--target", &namespace.pid()];
+    let mount = ["mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc"];
+    let mounted = std::process::Command::new(enter[0]).args(&enter[1..]).args(mount).output().expect("nsenter starts");
+    if !mounted.status.success() {
+        println!("not tried: this kernel has one binfmt_misc for all (Linux before 6.7)");
+        return;
+    }
+    let uid = place.uid();
+    let wrapper = [&enter[..], &["setpriv", "--reuid", &uid, "--regid", "nogroup", "--clear-groups"]].concat();
+    let run = |more: &[&str]| done(place.wrapped_for(&wrapper, more).output().expect("nsenter starts"));
+    let enabled = run(&["config", "enable-platform", foreign]);
+    check_failure(&enabled, 5, &format!("as root: osbs config enable-platform {foreign}"));
+    let output = format!("oci:{}", place.out("user").display());
+    let context = place.path("context").display().to_string();
+    let built = run(&["image", "build", "--platform", foreign, "--output", &output, &context]);
+    // A trial program of that platform has run.
+    check_failure(&built, 1, "cannot start \"/nothing\" in the container");
+    place.check_nothing_left();
+}
+
 /// What touches no build works for everybody, and at once.
 #[test]
 fn looking_needs_nothing() {

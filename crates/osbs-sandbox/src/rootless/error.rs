@@ -93,6 +93,9 @@ impl RootlessError {
                  docker: without --security-opt no-new-privileges)"
                     .to_owned()
             }
+            Self::Mapping { said, .. } if said.contains("owned by a different user") => {
+                "start osbs with the group that the user database has for you, not inside of newgrp or sg".to_owned()
+            }
             Self::Mapping { program, .. } => format!(
                 "look at {program}: it must be set-uid root, and {} must give out ids that are free (as root: apt-get \
                  install --reinstall uidmap)",

@@ -206,9 +206,18 @@ async fn list(session: &Session) -> Result<u8, Failure> {
 fn enable(session: &Session, platforms: &[Platform]) -> Result<u8, Failure> {
     for platform in platforms.iter().filter(|platform| **platform != Platform::native()) {
         let architecture = platform.architecture();
-        if osbs_sandbox::can_run(&architecture).is_err() {
-            osbs_sandbox::register_binfmt(&architecture).map_err(|e| Failure::new(e.kind(), &e))?;
-        }
+        let enabled = osbs_sandbox::can_run(&architecture).or_else(|error| {
+            // A registration of a user namespace ends with this command.
+            if osbs_sandbox::in_user_namespace() { Err(error) } else { osbs_sandbox::register_binfmt(&architecture) }
+        });
+        enabled.map_err(|error| {
+            let failure = Failure::new(error.kind(), &error);
+            if osbs_sandbox::in_user_namespace() {
+                failure.with_hint(format!("as root: osbs config enable-platform {platform}"))
+            } else {
+                failure
+            }
+        })?;
         session.note(&format!("{platform} programs run here"));
     }
     Ok(0)

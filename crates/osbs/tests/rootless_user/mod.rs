@@ -215,6 +215,13 @@ impl Place {
         command
     }
 
+    /// The program with these arguments, as root starts it for the user.
+    pub fn wrapped_for(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let mut command = self.wrapped(wrapper);
+        command.uid(0).gid(0).args(args);
+        command
+    }
+
     /// `command` with `image build` of the context.
     pub fn build(&self, command: &Command, who: &str) -> Command {
         let mut build = Command::new(command.get_program());
@@ -285,8 +292,11 @@ pub struct UserNamespace(Child);
 
 impl UserNamespace {
     pub fn new() -> Self {
-        let mut child =
-            Command::new("unshare").args(["--user", "cat"]).stdin(Stdio::piped()).spawn().expect("unshare starts");
+        let mut child = Command::new("unshare")
+            .args(["--user", "--mount", "cat"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("unshare starts");
         let pid = child.id();
         let own = fs::read_link("/proc/self/ns/user").expect("a namespace");
         world::wait_for("the namespace is made", 5, || {
