@@ -53,7 +53,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 const MIXED: &str = "FROM localhost/base AS made\nCOPY --chown=3:4 in /in\nRUN echo run > /in/run && chown 5:6 /in/run && \
-     chmod 2755 /in && rm /var/lib/app/old\nCOPY --chown=7 in/file /in/again\nRUN ls -ln /in && cp -a /in /copy\n\
+     chmod 2755 /in && rm /var/lib/app/old\nCOPY --chown=7 in/file /in/again\nRUN rm -rf /home/app /opt /var/lib && mkdir /home/app && chown 1:2 /home/app && ln -s x /opt && mkfifo /var/lib\nRUN ls -ln /in && cp -a /in /copy\n\
      FROM localhost/base\n\
      RUN --mount=type=bind,from=made,source=/in,target=/mnt stat -c '%n %u:%g' /mnt/* && cp -a /mnt/. /kept\n\
      RUN --mount=type=bind,from=made,source=/in,target=/mnt,rw echo gone > /mnt/gone && chown 9 /mnt/gone\n\
