@@ -21,7 +21,7 @@ pub(crate) fn fetcher(run: &Run) -> WebFetcher {
         ..defaults
     };
     let fetcher = WebFetcher::new(Transport::new(transport), Handle::current(), git, run.cancel().clone());
-    Ok(fetcher.limits(limits).how_to_allow(
+    fetcher.limits(limits).how_to_allow(
         "builds reach public addresses only; the administrator can add others: fetch.allow in config.yaml",
-    ))
+    )
 }
