@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(token(r#"{"access_token":"b"}"#), Some(("b".into(), Duration::from_secs(54))));
         assert_eq!(token(r#"{"token":"a\r\nX: y"}"#), None);
         let forever = token(&format!(r#"{{"token":"a","expires_in":{}}}"#, u64::MAX));
-        assert_eq!(forever, Some(("a".into(), Duration::from_secs(77_760))));
+        assert_eq!(forever, Some(("a".into(), Duration::from_mins(1_296))));
         assert_eq!(token("{}"), None);
         assert_eq!(token(&format!(r#"{{"token":"{}"}}"#, "a".repeat(MAX_TOKEN + 1))), None);
     }

@@ -125,9 +125,8 @@ async fn each_registry_sees_its_own_password_only() {
         let image = image.clone();
         Fake::start(move |asked, _| match asked.header("authorization") {
             Some(sent) if sent == password => match asked.method.as_str() {
-                "GET" => image.reply(asked),
                 "HEAD" if writable => Reply::new(404),
-                "HEAD" => image.reply(asked),
+                "GET" | "HEAD" => image.reply(asked),
                 "POST" => Reply::new(202).header("Location", "/v2/a/b/blobs/uploads/1"),
                 _ => Reply::new(201),
             },
@@ -355,20 +354,20 @@ async fn tokens_and_tags_have_an_end() {
     let fake = guarded(format!(r#"{{"token":"t","expires_in":{}}}"#, u64::MAX));
     anonymous(&fake.host()).tags("a/b").await.expect("no tags");
 
-    let endless = Fake::start(|asked, before| match asked.target.as_str() {
-        "/v2/" => Reply::ok("{}"),
-        _ => {
-            let tags: Vec<String> = (0..20_000).map(|n| format!("t{before}-{n}")).collect();
-            let next = format!("</v2/a/b/tags/list?last=t{before}>; rel=\"next\"");
-            Reply::ok(json!({"tags": tags}).to_string()).header("Link", next)
+    let endless = Fake::start(|asked, before| {
+        if asked.target == "/v2/" {
+            return Reply::ok("{}");
         }
+        let tags: Vec<String> = (0..20_000).map(|n| format!("t{before}-{n}")).collect();
+        let next = format!("</v2/a/b/tags/list?last=t{before}>; rel=\"next\"");
+        Reply::ok(json!({"tags": tags}).to_string()).header("Link", next)
     });
     let error = anonymous(&endless.host()).tags("a/b").await.expect_err("without end");
     assert!(story(&error).contains("pages of tags without end"), "{}", story(&error));
     assert!(endless.log().len() <= 13, "{}", endless.log().len());
-    let empty = Fake::start(|asked, _| match asked.target.as_str() {
-        "/v2/" => Reply::ok("{}"),
-        _ => Reply::ok(r#"{"tags":[]}"#).header("Link", "</v2/a/b/tags/list?last=x>; rel=\"next\""),
+    let empty = Fake::start(|asked, _| {
+        let next = "</v2/a/b/tags/list?last=x>; rel=\"next\"";
+        if asked.target == "/v2/" { Reply::ok("{}") } else { Reply::ok(r#"{"tags":[]}"#).header("Link", next) }
     });
     let error = anonymous(&empty.host()).tags("a/b").await.expect_err("without end");
     assert!(story(&error).contains("pages of tags without end"), "{}", story(&error));

@@ -65,6 +65,7 @@ impl Signer {
 
     /// `expires`: seconds from now. The registry gives a minute's grace.
     fn token(&self, scopes: &[String], expires: i64) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let access: Vec<String> = scopes
             .iter()
             .filter_map(|scope| {
@@ -82,7 +83,6 @@ impl Signer {
             access.join(",")
         );
         let text = format!("{}.{}", base64(head.as_bytes(), true), base64(claims.as_bytes(), true));
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let file = self.folder.join(format!("claims{}", COUNT.fetch_add(1, Ordering::SeqCst)));
         fs::write(&file, &text).expect("written");
         let output = Command::new("openssl")
@@ -137,18 +137,18 @@ impl Site {
         Self { server, tokens, bench: Bench::new(), _folder: folder }
     }
 
-    fn client(&self, host: &str) -> Registry {
-        let config = RegistryConfig::new(&format!("http://{host}"), false).expect("a registry");
-        Registry::new(transport(), config.with_credentials(Credentials::single(host, "me", Secret::new("pw"))))
-    }
-
     /// A parent of two layers in `base`, and a child of it with one more, not pushed yet.
     async fn parent_and_child(&self) -> (StoredImage, StoredImage) {
         let layers = [layer("one", 1, 200_000), layer("two", 2, 100_000), layer("three", 3, 50_000)];
         let parent = self.bench.image("amd64", false, &layers[..2]);
-        push_to(&self.client(&self.server.host), &self.bench, &parent, "base", &[]).await.expect("the parent");
+        push_to(&client(&self.server.host), &self.bench, &parent, "base", &[]).await.expect("the parent");
         (parent, self.bench.image("amd64", false, &layers))
     }
+}
+
+fn client(host: &str) -> Registry {
+    let config = RegistryConfig::new(&format!("http://{host}"), false).expect("a registry");
+    Registry::new(transport(), config.with_credentials(Credentials::single(host, "me", Secret::new("pw"))))
 }
 
 async fn push_to(
@@ -200,7 +200,7 @@ async fn layers_of_the_parent_are_mounted_and_never_sent() {
     let site = Site::new("", LONG);
     let (parent, child) = site.parent_and_child().await;
     let (fake, log) = watched(&site, |asked, honest| honest(asked));
-    let registry = site.client(&fake.host());
+    let registry = client(&fake.host());
     let before = site.tokens.log().len();
     push_to(&registry, &site.bench, &child, "app", &["base"]).await.unwrap_or_else(|e| panic!("{}", story(&e)));
     for layer in &parent.layers {
@@ -221,7 +221,7 @@ async fn layers_of_the_parent_are_mounted_and_never_sent() {
 
     // The same again, under another client: looked for, and nothing sent but the manifest.
     log.lock().expect("log").clear();
-    push_to(&site.client(&fake.host()), &site.bench, &child, "app", &["base"]).await.expect("pushed again");
+    push_to(&client(&fake.host()), &site.bench, &child, "app", &["base"]).await.expect("pushed again");
     assert_eq!((lines(&log, "POST", ""), lines(&log, "PUT", "")), (vec![], vec![201]));
     assert_eq!(lines(&log, "HEAD", "/blobs/"), [200; 4]);
 }
@@ -238,7 +238,7 @@ async fn a_mount_answered_by_an_upload_is_used_as_one() {
         let plain = asked.target.split('?').next().unwrap_or_default().to_owned();
         if asked.method == "POST" { honest(&Asked { target: plain, ..asked.clone() }) } else { honest(asked) }
     });
-    push_to(&site.client(&fake.host()), &site.bench, &child, "app", &["base"]).await.expect("pushed");
+    push_to(&client(&fake.host()), &site.bench, &child, "app", &["base"]).await.expect("pushed");
     assert_eq!(lines(&log, "POST", "mount="), [202; 3]);
     assert_eq!(lines(&log, "POST", ""), [202; 4], "no second upload for what has one: only the config's");
     assert_eq!(lines(&log, "PUT", "/uploads/"), [201; 4]);
@@ -254,7 +254,7 @@ async fn a_source_that_may_not_be_read_is_no_failure() {
     let (_, child) = site.parent_and_child().await;
     let strict = Site::new("repository:secret:pull", LONG);
     let (fake, log) = watched(&strict, |asked, honest| honest(asked));
-    let pushed = push_to(&strict.client(&fake.host()), &site.bench, &child, "app", &["secret", "nothing"]).await;
+    let pushed = push_to(&client(&fake.host()), &site.bench, &child, "app", &["secret", "nothing"]).await;
     pushed.unwrap_or_else(|error| panic!("{}", story(&error)));
     assert_eq!(lines(&log, "PUT", "/uploads/"), [201; 4]);
 }
@@ -280,7 +280,7 @@ async fn a_token_may_expire_at_any_request() {
             }
             honest(asked)
         });
-        let registry = site.client(&fake.host());
+        let registry = client(&fake.host());
         let name = format!("app{at}");
         let pushed = push_to(&registry, &site.bench, &child, &name, &["base"]).await;
         pushed.unwrap_or_else(|error| panic!("push, at {at}: {}", story(&error)));
@@ -315,7 +315,7 @@ async fn a_token_that_really_expires() {
         }
         honest(asked)
     });
-    let pushed = push_to(&site.client(&fake.host()), &site.bench, &image, "app", &[]).await;
+    let pushed = push_to(&client(&fake.host()), &site.bench, &image, "app", &[]).await;
     pushed.unwrap_or_else(|error| panic!("{}", story(&error)));
     let refused =
         log.lock().expect("log").iter().filter(|(asked, status)| asked.method == "PUT" && *status == 401).count();
@@ -364,7 +364,6 @@ async fn a_login_that_is_not_accepted_is_told() {
     assert!(!format!("{error:?}").contains("hunter2"));
     // A token that does not allow it.
     let strict = Site::new("repository:app:pull,push", LONG);
-    let error =
-        push_to(&strict.client(&strict.server.host), &site.bench, &image, "app", &[]).await.expect_err("denied");
+    let error = push_to(&client(&strict.server.host), &site.bench, &image, "app", &[]).await.expect_err("denied");
     assert_eq!(error.kind(), ErrorKind::Policy, "{}", story(&error));
 }

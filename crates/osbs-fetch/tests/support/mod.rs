@@ -67,7 +67,7 @@ impl Bench {
                 .expect("a runtime"),
             folder: tempfile::tempdir().expect("a folder"),
             names: None,
-            limits: FetchLimits { time: Duration::from_secs(60), ..FetchLimits::default() },
+            limits: FetchLimits { time: Duration::from_mins(1), ..FetchLimits::default() },
             allow: vec![ALLOWED.to_owned()],
             cancel: CancellationToken::new(),
             extra_roots: Vec::new(),
