@@ -47,7 +47,7 @@ fn is_scp(text: &str) -> bool {
 pub(super) fn parse(text: &str, keep_git: bool, checksum: Option<&str>) -> Result<Option<Remote>, InstructionError> {
     let base = text.split(['#', '?']).next().unwrap_or(text);
     let git = text.starts_with("git://") || text.starts_with("ssh://") || is_scp(text);
-    if git || (is_web(text) && base.ends_with(".git")) {
+    if git || (is_web(text) && base.strip_suffix(".git").is_some()) {
         return repository(text, keep_git, checksum).map(Some);
     }
     Ok(is_web(text).then(|| Remote::File { url: text.to_owned() }))
