@@ -234,7 +234,7 @@ def _by_hand(context, roots, name, lines):
 def versions():
     """Of what every tool uses."""
     found = {}
-    for program, args, place in [("docker-registry", ["--version"], 2), ("runc", ["--version"], 2), ("gzip", ["--version"], 1)]:
-        run = subprocess.run([program, *args], capture_output=True, text=True, check=False)
+    for program, place in [("docker-registry", 2), ("runc", 2), ("gzip", 1)]:
+        run = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         found[program] = run.stdout.split("\n")[0].split()[place]
     return found

@@ -37,7 +37,7 @@ KERNEL = [
     (r"copy_to_iter|copy_from_iter|copy_folio|copy_page|rep_movs|copy_user|copy_splice|memcpy", "kernel: copying bytes"),
     (r"clear_page|fault|mmap|vma|pte|folio_add|unmap|rmap|lru|zap", "kernel: memory"),
     (r"tcp|skb|sock|inet|ip_|net_|loopback|dev_|nf_", "kernel: network"),
-    (r"ext4|jbd2|filemap|folio|page_cache|xas_|xa_|iomap|writeback|blk|bio|mark_buffer|block", "kernel: files and page cache"),
+    (r"ext4|jbd2|filemap|folio|page_cache|xas_|xa_|iomap|writeback|blk|bio|buffer|block", "kernel: files and page cache"),
     (r"path|dentry|inode|lookup|namei|open|vfs|ovl|security|cred|stat|getdents|d_", "kernel: names and inodes"),
     (r"futex|sched|schedule|wake|idle|switch|spin|queue_work", "kernel: scheduling"),
 ]
@@ -158,7 +158,8 @@ def main():
         found = measure(cache, row, options.symbols, log)
     if not options.keep:
         forget(cache)
-    print(f"{row.name}: {found['seconds']:.2f} s under perf; " + ", ".join(f"{k} {v:.2f}" for k, v in found["phases"].items()))
+    phases = ", ".join(f"{name} {value:.2f}" for name, value in found["phases"].items())
+    print(f"{row.name}: {found['seconds']:.2f} s under perf; {phases}")
     if "groups" not in found:
         print("perf is missing (apt-get install linux-perf): these phases are all")
         return

@@ -244,11 +244,15 @@ def merged(results, path):
     if not path.exists():
         return results
     old = json.loads(path.read_text())
+    if not isinstance(old, dict):
+        # Written by the first form of the race.
+        return results
     new = {row["name"]: row for row in results["rows"]}
     rows = {row["name"]: row for row in old["rows"]} | new
     order = [row.name for row in ROWS]
     results["rows"] = sorted(rows.values(), key=lambda row: order.index(row["name"]))
-    return results | {"profiles": old.get("profiles", {})}
+    kept = {name: profile for name, profile in old.get("profiles", {}).items() if name not in new}
+    return results | {"profiles": kept}
 
 
 def arguments():
@@ -281,6 +285,9 @@ def main():
         print(f"many files of an earlier race were removed: waiting {PAUSE_S} s for the file system", flush=True)
         os.sync()
         time.sleep(PAUSE_S)
+    free, needed = shutil.disk_usage(cache).free / 1e9, 2 if options.smoke else 20
+    if free < needed:
+        raise SystemExit(f"{cache} has {free:.0f} GB free, the race needs {needed}: free some, or name another folder")
     (cache / "storage").mkdir()
     with open(cache / "log", "w+", encoding="utf-8") as log:
         race = Race(cache, options, log)

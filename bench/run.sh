@@ -5,12 +5,15 @@
 # --smoke       every row at tiny size with every tool once: does all of it work?
 # --self-test   only the tests of the race's own arithmetic
 #
-# Needed: skopeo, docker-registry, runc, busybox-static, python3 (scripts/setup.sh test brings them). 12 GB of disk, 25 minutes.
+# Needed: skopeo, docker-registry, runc, busybox-static, python3 (scripts/setup.sh test brings them), 20 GB of disk below
+# CACHE_DIR while it runs, and 25 minutes in which the machine does nothing else.
 # Peers, each left out with its reason in results.json when it is missing:
 #   buildah    apt-get install buildah
 #   podman     apt-get install podman
-#   docker     apt-get install docker.io   (dockerd with BuildKit inside; a daemon of our own is started and ended)
+#   docker     apt-get install docker.io   (dockerd with BuildKit inside: one of our own is started, and ended)
 #   buildkit   buildkitd and buildctl of a BuildKit release on PATH; Debian has no package of it
+#
+# perf (apt-get install linux-perf) is used where it is there: for the profile of a row that misses a target.
 #
 # OSBS          the binary (default: target/release/osbs)
 # OSBS_COMMAND  how it is called; {osbs} {context} {base} {target} {archive} are filled in
