@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CACHE ?= $(CURDIR)/.cache
 
-.PHONY: help demo demo-stop test check unit bench tidy clean
+.PHONY: help demo demo-stop test check unit fuzz advisories bench tidy clean
 
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ demo-stop: ## Stop the registry that the demo started
 
 test: ## Run every test, the real ones included
 	@scripts/setup.sh test
-	@scripts/test.sh
+	@scripts/test.sh "$(CACHE)"
 
 check: ## Formatting, lints and layout only
 	cargo fmt --all --check
@@ -27,6 +27,13 @@ check: ## Formatting, lints and layout only
 
 unit: ## The tests that need nothing but Rust
 	OSBS_TEST_SKIP_REAL=1 cargo test --workspace
+
+fuzz: ## Run fuzz targets: TARGET=dockerfile (default: all), SECONDS=600 each
+	@scripts/setup.sh test
+	@scripts/fuzz.sh "$(CACHE)" "$(or $(SECONDS),60)" $(TARGET)
+
+advisories: ## Ask the network whether a dependency has a known hole
+	@scripts/supply-chain.sh "$(CACHE)" advisories
 
 bench: ## Race the worker's job against buildah, podman, Docker and BuildKit
 	@scripts/setup.sh test

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Every test: formatting, layout, lints, unit tests and the real ones. `make test` and CI run this.
+# Every test: formatting, layout, dependencies, lints, unit tests and the real ones, and a short run of the fuzz targets.
+# `make test` and CI run this.
+# usage: scripts/test.sh CACHE
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cache=${1:?usage: scripts/test.sh CACHE}
 
 step() {
   local name=$1 start=$SECONDS
@@ -13,6 +16,9 @@ step() {
 
 step format cargo fmt --all --check
 step layout cargo xtask tidy
+step dependencies scripts/supply-chain.sh "$cache"
 step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
 # A test that hangs must end as a failure, with what the others said.
 step tests timeout --foreground --kill-after=10 45m cargo test --workspace --no-fail-fast
+# Not for finding much, but so that every target goes on to build, run and hold its corpus under the engine.
+step fuzz scripts/fuzz.sh "$cache" "${FUZZ_SECONDS:-10}"

@@ -80,8 +80,8 @@ fn has_pax(entry: &mut tar::Entry<'_, &[u8]>, prefix: &str) -> bool {
 /// Some PAX value holds a line end, where the other reader ends the record; its length, which ours goes by, says more.
 fn has_lines_in_pax(data: &[u8]) -> bool {
     let mut archive = tar::Archive::new(data);
-    let Ok(entries) = archive.entries_raw() else { return false };
-    for mut entry in entries.map_while(Result::ok) {
+    let Ok(entries) = archive.entries() else { return false };
+    for mut entry in entries.raw(true).map_while(Result::ok) {
         let kind = entry.header().entry_type();
         let mut records = Vec::new();
         if !kind.is_pax_local_extensions() && !kind.is_pax_global_extensions()
