@@ -8,7 +8,7 @@ mod support;
 
 use osbs_http::{RetryPolicy, Timeouts, Transport, TransportConfig};
 use osbs_image::media_type::{OCI_INDEX, OCI_MANIFEST};
-use osbs_image::{Store, StoredImage};
+use osbs_image::{BlobSink, Store, StoredImage};
 use osbs_registry::{Credentials, Progress, Registry, RegistryConfig, RegistryError, pull, push};
 use osbs_types::{Architecture, ErrorKind, Failure, Reference, Secret};
 use std::collections::BTreeSet;
@@ -530,4 +530,41 @@ async fn who_is_redirected_to_gets_no_login() {
         assert!(bucket.log().iter().all(|asked| asked.header("authorization").is_none()));
     }
     assert_eq!(thief.lines(), [""; 0]);
+}
+
+/// A layer that goes up while it is made, over a line that breaks at any byte: the layer is whole in the store, and the
+/// push sends what did not arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_breaks_is_made_good_by_the_push() {
+    if skipped() {
+        return;
+    }
+    let site = Site::new();
+    let bytes =
+        fs::read(site.bench.store.root().join("blobs/sha256").join(site.image.layers[0].digest.hex())).expect("read");
+    let mut broken = 0;
+    for part in 0..24_u64 {
+        let name = site.new_name();
+        let at = if part < 12 { part * 131 } else { (part - 11) * 9_600 };
+        let plan = Plan { cuts: vec![at], ..Plan::default() };
+        let proxy = Proxy::start(&site.server.host, plan);
+        let registry = client(&proxy.host());
+        if let Ok(upload) = registry.start_upload(&name).await {
+            let (mut sink, outcome) = upload.into_sink();
+            let (bytes, digest) = (bytes.clone(), site.image.layers[0].digest.clone());
+            let written = tokio::task::spawn_blocking(move || {
+                for piece in bytes.chunks(5_000) {
+                    sink.write(piece).expect("never fails");
+                }
+                sink.finish(&digest, bytes.len() as u64).expect("never fails");
+            });
+            written.await.expect("written");
+            broken += usize::from(outcome.wait().await.is_err());
+        }
+        push_image(&registry, &site.bench.store, &site.image, &name)
+            .await
+            .unwrap_or_else(|error| panic!("cut at {at}: {}", story(&error)));
+        site.assert_whole(&name, &format!("cut at {at}")).await;
+    }
+    assert!(broken >= 10, "{broken} streams broke");
 }

@@ -303,6 +303,34 @@ fn a_push_mounts_the_layers_of_the_parent() {
     assert_eq!(count("PUT", "/manifests/", 201), 3);
 }
 
+/// The same for `osbs build`: the worker's push and the copies between repositories send no byte of the parent.
+#[test]
+fn a_build_sends_no_layer_of_the_parent() {
+    if !can_run() {
+        return;
+    }
+    let mut world = World::new();
+    let log: Arc<Mutex<Vec<(Asked, u16)>>> = Arc::default();
+    let kept = Arc::clone(&log);
+    let front = front::front(&world.registry, move |asked, _, honest| {
+        let reply = honest(asked);
+        kept.lock().expect("log").push((asked.clone(), reply.status));
+        reply
+    });
+    world.registry = front.host();
+    world.write_conf("can_orchestrate = true\n", "");
+    let url = world.layered("mounting", "RUN echo new > /new\n");
+    let done = world.build(&url, &[]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let log = log.lock().expect("log");
+    let sent: usize =
+        log.iter().filter(|(asked, _)| asked.target.contains("/uploads/")).map(|(asked, _)| asked.body.len()).sum();
+    // busybox in the parent's layer is far larger.
+    assert!(sent < 100_000, "{sent} bytes: {:?}", front.lines());
+    let mounted = log.iter().filter(|(asked, status)| asked.target.contains("mount=") && *status == 201).count();
+    assert!(mounted >= 1, "{:?}", front.lines());
+}
+
 fn sha256(bytes: &[u8]) -> String {
     use std::io::Write as _;
     let mut child = Command::new("sha256sum")
