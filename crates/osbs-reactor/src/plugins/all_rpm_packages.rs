@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use osbs_image::{Store, StoredImage};
 use osbs_rpm::{DATABASE_FOLDERS, Package, QUERY_FORMAT, parse_query_output, read_database};
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{Network, Overlay, OverlayOptions, RunSpec, StreamId};
+use osbs_sandbox::{Network, Overlay, OverlayOptions, RunSpec, RuntimeError, StreamId};
 use osbs_types::Phase;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The plugin's type.
@@ -28,6 +29,12 @@ const PROGRAMS: [&str; 2] = ["/usr/bin/rpm", "/bin/rpm"];
 
 /// A database larger than this is not one of an image.
 const MAX_DATABASE: u64 = 4 << 30;
+
+/// A list longer than this, in bytes, is not one of packages; the rest is not kept.
+const MAX_OUTPUT: usize = 64 << 20;
+
+/// Longer no `rpm` needs to list its packages.
+const QUERY_TIME: Duration = Duration::from_secs(300);
 
 struct AllRpmPackages;
 
@@ -120,10 +127,21 @@ impl Query {
         let (mut output, mut complaints) = (String::new(), String::new());
         let mut collect = |stream: StreamId, line: &[u8]| {
             let into = if stream == StreamId::Stdout { &mut output } else { &mut complaints };
-            into.push_str(&String::from_utf8_lossy(line));
-            into.push('\n');
+            if into.len() < MAX_OUTPUT {
+                into.push_str(&String::from_utf8_lossy(line));
+                into.push('\n');
+            }
         };
-        let outcome = osbs_sandbox::run(&runtime, &spec, &mut collect, cancel)?;
+        // The program is the image's: it may be anything.
+        spec.no_new_privileges = true;
+        spec.limits.time = Some(QUERY_TIME);
+        let outcome = match osbs_sandbox::run(&runtime, &spec, &mut collect, cancel) {
+            Err(error @ RuntimeError::TimeLimit { .. }) => {
+                self.log.warning(format!("rpm in the image: {error}; its database is read from outside"));
+                return Ok(None);
+            }
+            outcome => outcome?,
+        };
         let packages = parse_query_output(&output);
         if outcome.exit_code != 0 || packages.is_empty() {
             let last = complaints.lines().last().unwrap_or("it listed nothing");
