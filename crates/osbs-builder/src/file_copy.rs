@@ -1,20 +1,20 @@
-//! Copies one file, link or device with its attributes, given open folders. The kernel moves the bytes (reflink or
-//! copy_file_range where the file system can).
+//! Copies one file, link or device with its attributes, given open folders.
 
+use crate::copy_bytes::CopyBytes;
 use crate::file_mode::ModeChange;
 use crate::tree_copy::{Place, TreeCopy};
 use osbs_sandbox::rooted::Owner;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, copy_file_range,
-    fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, ftruncate, futimens, mknodat, openat, readlinkat, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
+    fgetxattr, flistxattr, fsetxattr, fstat, futimens, mknodat, openat, readlinkat, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 use std::ffi::CStr;
 
 /// `action` and the kernel's answer.
-type Failed = (&'static str, std::io::Error);
+pub(crate) type Failed = (&'static str, std::io::Error);
 
 /// What a copy gets beside its content.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ pub(crate) fn copy_node(
 ) -> Result<(), Failed> {
     let attributes = Attributes { owner: engine.rules.owner, mode: engine.rules.mode.clone() };
     match place.kind {
-        FileType::RegularFile => copy_file(&attributes, engine.umask, place, buffer, first),
+        FileType::RegularFile => copy_file(engine, &attributes, place, buffer, first),
         FileType::Symlink => copy_link(&attributes, place),
         // A socket is nothing without the program that listens.
         FileType::Socket => Ok(()),
@@ -98,8 +98,8 @@ fn replacing<T>(place: &Place<'_>, mut make: impl FnMut() -> rustix::io::Result<
 }
 
 fn copy_file(
+    engine: &TreeCopy<'_>,
     attributes: &Attributes,
-    umask: u32,
     place: &Place<'_>,
     buffer: &mut Vec<u8>,
     first: &dyn Fn(&Stat) -> rustix::io::Result<bool>,
@@ -114,116 +114,39 @@ fn copy_file(
     if first(&stat).map_err(|error| ("link", error.into()))? {
         return Ok(());
     }
-    let mode = attributes.mode(&stat);
-    let created_with = Mode::from_raw_mode(mode & 0o777);
+    let created_with = Mode::from_raw_mode(attributes.mode(&stat) & 0o777);
     let target = replacing(place, || {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(place.target, place.to, flags, created_with)
     })?;
-    let write = |error: Errno| ("write", error.into());
-    copy_bytes(&source, &target, &stat, buffer).map_err(write)?;
-    let owner = attributes.owner(&stat);
-    // A new file is ours already, unless its folder hands down a group; that is told by no cheaper call than this one.
-    if owner.uid != 0 || owner.gid != 0 || !rustix::process::geteuid().is_root() {
-        fchown(&target, Some(uid(owner)), Some(gid(owner))).map_err(|error| ("set the owner of", error.into()))?;
-    } else if fstat(&target).is_ok_and(|made| made.st_gid != 0) {
-        fchown(&target, None, Some(Gid::ROOT)).map_err(|error| ("set the owner of", error.into()))?;
-    }
-    if mode & umask != 0 || mode & 0o7000 != 0 {
-        fchmod(&target, Mode::from_raw_mode(mode)).map_err(|error| ("set the mode of", error.into()))?;
-    }
-    copy_xattrs(source.as_fd(), target.as_fd()).map_err(|error| ("set the extended attributes of", error.into()))?;
-    futimens(&target, &times(&stat)).map_err(|error| ("set the time of", error.into()))
+    let Some((source, target)) = engine.put_off(place, source, target, &stat) else { return Ok(()) };
+    fill(engine, &source, &target, &stat, buffer)
 }
 
-/// Small files by one read and one write, larger ones inside the kernel, holes as holes.
-fn copy_bytes(source: &OwnedFd, target: &OwnedFd, stat: &Stat, buffer: &mut Vec<u8>) -> rustix::io::Result<()> {
-    let size = stat.st_size as u64;
-    if size == 0 {
-        return Ok(());
-    }
-    if size <= 64 << 10 {
-        buffer.resize(64 << 10, 0);
-        let mut done = 0;
-        while done < size {
-            let count = rustix::io::read(source, &mut buffer[..(size - done) as usize])?;
-            if count == 0 {
-                break;
-            }
-            write_all(target, &buffer[..count])?;
-            done += count as u64;
-        }
-        return Ok(());
-    }
-    if (stat.st_blocks as u64) * 512 < size {
-        return copy_sparse(source, target, size, buffer);
-    }
-    copy_range(source, target, 0, size, buffer)
-}
-
-fn write_all(target: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        let count = rustix::io::write(target, bytes)?;
-        bytes = &bytes[count..];
-    }
-    Ok(())
-}
-
-/// Bytes `from..to` at the same place of the target.
-fn copy_range(source: &OwnedFd, target: &OwnedFd, from: u64, to: u64, buffer: &mut Vec<u8>) -> rustix::io::Result<()> {
-    let (mut off_in, mut off_out) = (from, from);
-    while off_in < to {
-        let want = usize::try_from(to - off_in).unwrap_or(usize::MAX).min(1 << 30);
-        match copy_file_range(source, Some(&mut off_in), target, Some(&mut off_out), want) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
-                return copy_by_hand(source, target, off_in, to, buffer);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn copy_by_hand(
+/// Content and attributes of a new file.
+pub(crate) fn fill(
+    engine: &TreeCopy<'_>,
     source: &OwnedFd,
     target: &OwnedFd,
-    mut at: u64,
-    to: u64,
+    stat: &Stat,
     buffer: &mut Vec<u8>,
-) -> rustix::io::Result<()> {
-    buffer.resize(256 << 10, 0);
-    while at < to {
-        let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-        let count = rustix::io::pread(source, &mut buffer[..want], at)?;
-        if count == 0 {
-            break;
-        }
-        let mut written = 0;
-        while written < count {
-            written += rustix::io::pwrite(target, &buffer[written..count], at + written as u64)?;
-        }
-        at += count as u64;
+) -> Result<(), Failed> {
+    let attributes = Attributes { owner: engine.rules.owner, mode: engine.rules.mode.clone() };
+    let bytes = CopyBytes { source, target, cancel: engine.cancel };
+    bytes.copy(stat, buffer).map_err(|error| ("write", error.into()))?;
+    let mode = attributes.mode(stat);
+    let owner = attributes.owner(stat);
+    // A new file is ours already, unless its folder hands down a group; that is told by no cheaper call than this one.
+    if owner.uid != 0 || owner.gid != 0 || !rustix::process::geteuid().is_root() {
+        fchown(target, Some(uid(owner)), Some(gid(owner))).map_err(|error| ("set the owner of", error.into()))?;
+    } else if fstat(target).is_ok_and(|made| made.st_gid != 0) {
+        fchown(target, None, Some(Gid::ROOT)).map_err(|error| ("set the owner of", error.into()))?;
     }
-    buffer.truncate(64 << 10);
-    Ok(())
-}
-
-fn copy_sparse(source: &OwnedFd, target: &OwnedFd, size: u64, buffer: &mut Vec<u8>) -> rustix::io::Result<()> {
-    use rustix::fs::{SeekFrom, seek};
-    let mut at = 0;
-    while at < size {
-        let data = match seek(source, SeekFrom::Data(at)) {
-            Ok(data) => data.min(size),
-            Err(Errno::NXIO) => break,
-            Err(_) => return copy_range(source, target, at, size, buffer),
-        };
-        let hole = seek(source, SeekFrom::Hole(data))?.min(size);
-        copy_range(source, target, data, hole, buffer)?;
-        at = hole;
+    if mode & engine.umask != 0 || mode & 0o7000 != 0 {
+        fchmod(target, Mode::from_raw_mode(mode)).map_err(|error| ("set the mode of", error.into()))?;
     }
-    ftruncate(target, size)
+    copy_xattrs(source.as_fd(), target.as_fd()).map_err(|error| ("set the extended attributes of", error.into()))?;
+    futimens(target, &times(stat)).map_err(|error| ("set the time of", error.into()))
 }
 
 fn copy_link(attributes: &Attributes, place: &Place<'_>) -> Result<(), Failed> {

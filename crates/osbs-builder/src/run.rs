@@ -163,7 +163,7 @@ fn execute(context: &RunContext<'_>, spec: &RunSpec<'_>, mounts: &RunMounts) -> 
         Err(RuntimeError::Cancelled) => return Err(BuildError::Cancelled.into()),
         Err(RuntimeError::TimeLimit { limit }) => {
             let what = "the running time of the command".to_owned();
-            return Err(InstructionError::Limit { what, limit: format!("{} s", limit.as_secs_f64()) });
+            return Err(InstructionError::Limit { what, limit: format!("{} s", limit.as_secs_f64()), advice: None });
         }
         Err(error) => return Err(InstructionError::Runtime(error)),
     };

@@ -308,7 +308,7 @@ fn copy_content(from: &Path, to: &Path, owner: Owner, sources: &MountSources<'_>
         max_bytes: u64::MAX,
         max_depth: 1000,
         threads: sources.threads,
-        may_postpone: false,
+        upper: None,
     };
     TreeCopy::new(&rules, to, sources.cancel).contents(SourceTree::whole(open(from)?), open(to)?, false, true).map_err(
         |stop| match stop {

@@ -100,6 +100,7 @@ pub(crate) fn transfer(
     let owner = given.or(if transfer.from.is_some() { None } else { Some(ROOT) });
     let filter = |part: &Part, path: &[u8], is_folder: bool| verdict(source, &exclude, part, path, is_folder);
     let filtered = source.ignore.is_some() || !exclude.is_empty() || transfer.parents;
+    let upper = stage.upper().to_owned();
     let rules = Rules {
         owner,
         mode: mode.clone(),
@@ -108,10 +109,9 @@ pub(crate) fn transfer(
         max_bytes: context.limits.copied_bytes,
         max_depth: context.limits.depth,
         threads: context.threads,
-        may_postpone: true,
+        upper: Some(&upper),
     };
     let engine = TreeCopy::new(&rules, &view, context.cancel);
-    let upper = stage.upper().to_owned();
     let put = Put { context, transfer, add, source, root, view: &view, upper: &upper, given, mode, destination };
     for item in items {
         match item {
@@ -123,14 +123,14 @@ pub(crate) fn transfer(
     }
     // Whoever holds a file of the view open keeps it from being unmounted.
     drop(put);
-    let postponed = engine.take_postponed();
-    if postponed.is_empty() {
+    let put_off = engine.take_put_off();
+    if put_off.is_empty() {
         return Ok(());
     }
     stage.unmount()?;
     let upper_fd =
         openat(rustix::fs::CWD, &upper, OPEN_DIR, Mode::empty()).map_err(|e| FileError::new("open", &upper, e))?;
-    engine.resume(postponed, upper_fd.as_fd()).map_err(|stop| stopped(context, stop))
+    engine.resume(put_off, upper_fd.as_fd()).map_err(|stop| stopped(context, stop))
 }
 
 /// What the ignore file says of a path of the source tree, and `--exclude` and `--parents` of its part below what is
@@ -175,7 +175,13 @@ impl Item {
 fn stopped(context: &TransferContext<'_>, stop: CopyStop) -> InstructionError {
     match stop {
         CopyStop::Failed(error) => InstructionError::File(error.located(context.scratch)),
-        CopyStop::TooMany { what, limit } => InstructionError::Limit { what: what.to_owned(), limit },
+        CopyStop::TooMany { what, limit, field } => {
+            let advice = format!(
+                "leave out what is not needed (.dockerignore, --exclude); whoever asks for builds raises {field} of the \
+                 request"
+            );
+            InstructionError::Limit { what: what.to_owned(), limit, advice: Some(advice) }
+        }
         CopyStop::Reserved { path } => InstructionError::BadValue {
             what: "file name",
             value: path.display().to_string(),

@@ -2,15 +2,16 @@
 //! followed, and several threads take a folder each.
 //!
 //! It knows nothing of instructions: sources and destinations have been resolved inside their roots by the caller. What
-//! goes into an empty folder of an overlay can be put off ([`TreeCopy::postponed`]): written straight into the upper
+//! goes into an empty folder of an overlay can be put off ([`PutOff`](crate::put_off::PutOff)): written straight into the upper
 //! folder while the overlay is not mounted it takes half the time.
 
 use crate::copied_folder::{Folder, Own, lock};
 use crate::error::FileError;
-use crate::file_copy::{Attributes, copy_node, open_file_kind};
+use crate::file_copy::{Attributes, Failed, copy_node, open_file_kind};
 use crate::file_mode::ModeChange;
 use crate::hard_links::HardLinks;
-use crate::open_folder::{OPEN_DIR, count_entries, path_below};
+use crate::open_folder::{OPEN_DIR, path_below};
+use crate::put_off::PutOff;
 use osbs_dockerfile::IgnorePatterns;
 use osbs_sandbox::rooted::Owner;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,9 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
-
-/// So many files go through the mounted overlay before the rest is put off.
-const WORTH_POSTPONING: u64 = 256;
 
 /// What a filter says about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,24 +79,15 @@ pub(crate) struct Rules<'a> {
     pub max_depth: usize,
     /// Threads to use.
     pub threads: usize,
-    /// Write-through instead of postponing.
-    pub may_postpone: bool,
-}
-
-/// A subtree that has not been copied yet because its destination is an empty folder of a mounted overlay.
-pub(crate) struct Postponed {
-    source: SourceTree,
-    /// Where, from the root of the image, without links.
-    pub destination: PathBuf,
-    own: Own,
-    depth: usize,
+    /// The overlay's upper folder, when work may be put off until the overlay is not mounted; else all is written through.
+    pub upper: Option<&'a Path>,
 }
 
 /// Why copying stopped.
 #[derive(Debug)]
 pub(crate) enum CopyStop {
     Failed(FileError),
-    TooMany { what: &'static str, limit: String },
+    TooMany { what: &'static str, limit: String, field: &'static str },
     Reserved { path: PathBuf },
     Cancelled,
 }
@@ -113,16 +102,16 @@ impl From<FileError> for CopyStop {
 pub(crate) struct TreeCopy<'a> {
     pub rules: &'a Rules<'a>,
     /// Where the image's root is mounted, to resolve links that stand where a folder comes.
-    root: &'a Path,
-    cancel: &'a CancellationToken,
-    files: AtomicU64,
+    pub root: &'a Path,
+    pub cancel: &'a CancellationToken,
+    pub files: AtomicU64,
     bytes: AtomicU64,
     queue: Mutex<Queue>,
     wake: Condvar,
     stopped: AtomicBool,
     stop: Mutex<Option<CopyStop>>,
-    links: HardLinks,
-    postponed: Mutex<Vec<Postponed>>,
+    pub links: HardLinks,
+    pub put_off: Mutex<PutOff>,
     pub umask: u32,
 }
 
@@ -139,7 +128,7 @@ enum Work {
     Child { parent: Arc<Folder>, name: CString, verdict: Verdict },
 }
 
-fn shown(rel: &[u8]) -> PathBuf {
+pub(crate) fn shown(rel: &[u8]) -> PathBuf {
     if rel.is_empty() { PathBuf::from(".") } else { PathBuf::from(OsStr::from_bytes(rel)) }
 }
 
@@ -166,14 +155,9 @@ impl<'a> TreeCopy<'a> {
             stopped: AtomicBool::new(false),
             stop: Mutex::default(),
             links: HardLinks::default(),
-            postponed: Mutex::default(),
+            put_off: Mutex::default(),
             umask: crate::file_mode::current_umask(),
         }
-    }
-
-    /// What is still to be done by [`TreeCopy::resume`], each in the upper folder.
-    pub(crate) fn take_postponed(&self) -> Vec<Postponed> {
-        std::mem::take(&mut *lock(&self.postponed))
     }
 
     /// Copies all that is in `source` into `target`. `time`: the target gets the time of the source's folder. `blank`: the
@@ -192,29 +176,11 @@ impl<'a> TreeCopy<'a> {
         self.start(vec![folder], failed)
     }
 
-    /// Copies what was put off into `upper`, the overlay's upper folder, which must not be mounted now.
-    pub(crate) fn resume(&self, work: Vec<Postponed>, upper: BorrowedFd<'_>) -> Result<(), CopyStop> {
-        self.links.reopen(upper);
-        let mut folders = Vec::with_capacity(work.len());
-        let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
-        for one in work {
-            let path = if one.destination.as_os_str().is_empty() { Path::new(".") } else { &one.destination };
-            // A folder of the image's own making would be a link only if somebody else wrote here.
-            let target =
-                openat2(upper, path, OPEN_DIR, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-                    .map_err(|e| FileError::new("open", Path::new("/").join(path), e))?;
-            let mut folder = Folder::top(one.source, target, one.own, true, Arc::clone(&failed));
-            folder.depth = one.depth;
-            folders.push(folder);
-        }
-        self.start(folders, failed)
-    }
-
     fn attributes(&self) -> Attributes {
         Attributes { owner: self.rules.owner, mode: self.rules.mode.clone() }
     }
 
-    fn start(&self, folders: Vec<Folder>, failed: Arc<Mutex<Option<FileError>>>) -> Result<(), CopyStop> {
+    pub(crate) fn start(&self, folders: Vec<Folder>, failed: Arc<Mutex<Option<FileError>>>) -> Result<(), CopyStop> {
         lock(&self.queue).waiting.extend(folders.into_iter().map(|folder| Work::Open(Arc::new(folder))));
         std::thread::scope(|scope| {
             for _ in 1..self.rules.threads.max(1) {
@@ -223,7 +189,7 @@ impl<'a> TreeCopy<'a> {
             self.work();
         });
         lock(&self.queue).waiting.clear();
-        if lock(&self.postponed).is_empty() {
+        if lock(&self.put_off).folders.is_empty() {
             self.links.clear();
         } else {
             self.links.close(self.root);
@@ -280,7 +246,7 @@ impl<'a> TreeCopy<'a> {
         let depth = parent.depth + 1;
         if depth > self.rules.max_depth {
             let limit = format!("{} levels of folders", self.rules.max_depth);
-            return Err(CopyStop::TooMany { what: "the depth of the tree", limit });
+            return Err(CopyStop::TooMany { what: "the depth of the tree", limit, field: "Limits::depth" });
         }
         let folder = Folder {
             source,
@@ -344,32 +310,13 @@ impl<'a> TreeCopy<'a> {
         openat2(&root, path.as_slice(), flags, Mode::empty(), resolve).map_err(failed)
     }
 
-    /// Puts a folder off if that pays.
-    fn postpone(&self, folder: &Folder) -> Result<bool, CopyStop> {
-        if !self.rules.may_postpone || !folder.blank.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let failed = |error: Errno| FileError::new("read", shown(&folder.rel), error);
-        if self.files.load(Ordering::Relaxed) < WORTH_POSTPONING
-            && count_entries(folder.source.as_fd(), WORTH_POSTPONING).map_err(failed)? < WORTH_POSTPONING
-        {
-            return Ok(false);
-        }
-        let target = folder.target.get().expect("a folder that may be put off has been made");
-        let Some(destination) = path_below(self.root, target.as_fd()) else { return Ok(false) };
-        let own = std::mem::take(&mut *lock(&folder.own));
-        let again = openat(&folder.source, c".", OPEN_DIR, Mode::empty()).map_err(failed)?;
-        let source = SourceTree { folder: again, rel: folder.rel.clone(), part: Arc::clone(&folder.part) };
-        lock(&self.postponed).push(Postponed { source, destination, own, depth: folder.depth });
-        Ok(true)
-    }
-
     fn count(&self) -> Result<(), CopyStop> {
         let done = self.files.fetch_add(1, Ordering::Relaxed);
         if done >= self.rules.max_files {
             return Err(CopyStop::TooMany {
                 what: "the number of files",
                 limit: format!("{} files", self.rules.max_files),
+                field: "Limits::files",
             });
         }
         if done.is_multiple_of(64) && self.cancel.is_cancelled() {
@@ -458,12 +405,15 @@ impl<'a> TreeCopy<'a> {
         if before.saturating_add(size) > self.rules.max_bytes { Err(Errno::FBIG) } else { Ok(()) }
     }
 
-    fn failure(&self, (action, error): (&'static str, std::io::Error), path: &Path) -> CopyStop {
+    pub(crate) fn failure(&self, (action, error): Failed, path: &Path) -> CopyStop {
+        if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) {
+            return CopyStop::Cancelled;
+        }
         if self.bytes.load(Ordering::Relaxed) <= self.rules.max_bytes {
             return FileError::new(action, path, error).into();
         }
         let limit = format!("{} bytes, reached at {}", self.rules.max_bytes, path.display());
-        CopyStop::TooMany { what: "what is copied", limit }
+        CopyStop::TooMany { what: "what is copied", limit, field: "Limits::copied_bytes" }
     }
 }
 

@@ -265,7 +265,7 @@ impl Put<'_> {
             max_bytes: self.context.limits.copied_bytes,
             max_depth: self.context.limits.depth,
             threads: self.context.threads,
-            may_postpone: false,
+            upper: None,
         };
         let (real, made) = self.folder(Path::new(&self.destination.path))?;
         let target = open(self.view, &real)?;
