@@ -107,6 +107,8 @@ pub struct BuildRequest<'a> {
     pub store: &'a Store,
     /// Runs the containers. `None`: a RUN is an error.
     pub runtime: Option<&'a Runtime>,
+    /// Why there is none, for that error.
+    pub no_runtime: Option<String>,
     /// Cgroup of the containers.
     pub cgroup: Option<String>,
     /// Network of RUN without `--network`.
@@ -167,6 +169,7 @@ impl<'a> BuildRequest<'a> {
             work_dir,
             store,
             runtime: None,
+            no_runtime: None,
             cgroup: None,
             network: RunNetwork::default(),
             run_limits: RunLimits::default(),

@@ -19,7 +19,9 @@ impl Executor<'_, '_> {
     /// Carries out one RUN in the root of `stage`.
     pub(crate) fn run(&self, stage: &mut Stage, it: &Run, heredocs: &[Heredoc]) -> Result<(), InstructionError> {
         let Some(runtime) = self.request.runtime else {
-            let instead = Some("install runc (apt-get install runc), or build without RUN instructions".into());
+            let reason = self.request.no_runtime.clone();
+            let instead = reason
+                .or_else(|| Some("install runc (apt-get install runc), or build without RUN instructions".into()));
             return Err(InstructionError::Unsupported { what: "RUN without an OCI runtime".into(), instead });
         };
         let architecture = stage.config.image.architecture();

@@ -155,6 +155,7 @@ impl Builder {
         request.prepare_archive = args.result.output.iter().any(Output::is_compressed_archive);
         request.sink = sink.map(|sink| Box::new(sink) as _);
         request.runtime = runtime.as_ref().ok();
+        request.no_runtime = runtime.as_ref().err().map(ToString::to_string);
         request.cgroup = work.cgroup();
         request.network = args.run.network.into();
         request.run_limits = args.run.limits();
