@@ -4,7 +4,7 @@ use crate::accounts::rooted;
 use crate::config_change::clean_path;
 use crate::error::{FileError, InstructionError};
 use crate::tree_copy::Verdict;
-use osbs_dockerfile::{IgnorePatterns, go_match};
+use osbs_dockerfile::{IgnorePatterns, go_match, nearest};
 use osbs_sandbox::rooted::{NodeKind, Root};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -110,9 +110,20 @@ impl SourceRoot {
         } else if pattern.starts_with("..") {
             Some("nothing above the context's folder can be copied".to_owned())
         } else {
-            None
+            self.similar(pattern).map(|name| format!("did you mean {name:?}?"))
         };
         InstructionError::NoSource { source_path: pattern.to_owned(), place: self.place.clone(), hint }
+    }
+
+    /// A name in the same folder that differs from a missing one by a slip.
+    fn similar(&self, pattern: &str) -> Option<String> {
+        let path = PathBuf::from(clean_path(pattern));
+        let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
+        // A folder with more names than this is nobody's to mistype in.
+        let names = self.root.list(folder).ok().filter(|names| names.len() <= 1000)?;
+        let names: Vec<_> = names.iter().filter_map(|name| std::str::from_utf8(name.as_bytes()).ok()).collect();
+        let meant = nearest(name, names.iter().copied())?;
+        Some(relative(&folder.join(meant)).to_str()?.to_owned())
     }
 
     /// Entries of the folders that match one part of a pattern.

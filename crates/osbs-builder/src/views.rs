@@ -8,7 +8,7 @@ use crate::plan::{FromPlace, from_words};
 use crate::source::SourceRoot;
 use crate::stage::Stage;
 use crate::stage_root::View;
-use osbs_dockerfile::Instruction;
+use osbs_dockerfile::{Instruction, nearest};
 use osbs_image::{LeftOut, StoredImage};
 use osbs_types::{Architecture, ErrorKind, Failure};
 use std::path::PathBuf;
@@ -31,13 +31,23 @@ impl Executor<'_, '_> {
     }
 
     fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
-        let image = self.request.parents.parent(name, wanted)?;
+        let image = self.request.parents.parent(name, wanted).map_err(|error| self.or_a_stage(name, error))?;
         let is = image.image_config.architecture();
         if !is.name.is_empty() && !wanted.accepts(&is) {
             let message = format!("it is for {is}, and {wanted} is wanted");
             return Err(BuildError::parent(name, Failure::message(ErrorKind::User, message)));
         }
         Ok(image)
+    }
+
+    /// What is no stage is taken for an image: a misspelt name fails here.
+    fn or_a_stage(&self, name: &str, mut error: BuildError) -> BuildError {
+        let stages = self.plan.stages.iter().filter_map(|stage| stage.name);
+        if let (BuildError::Parent { source, .. }, Some(stage)) = (&mut error, nearest(name, stages)) {
+            let meant = format!("if a stage of this Dockerfile is meant: its name is {stage}");
+            source.hint = Some(source.hint.take().map_or(meant.clone(), |hint| format!("{meant}\n{hint}")));
+        }
+        error
     }
 
     fn unpack(&self, image: &StoredImage) -> Result<Vec<PathBuf>, BuildError> {

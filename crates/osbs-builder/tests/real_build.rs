@@ -186,6 +186,18 @@ fn failures_say_where_and_why() {
     check("FROM localhost/base\nCOPY a a /x\n", user, &["must end in a slash"]);
     check("FROM localhost/base\nCOPY --chown=nobody a /x\n", user, &["no user \"nobody\"", "/etc/passwd"]);
     check("FROM localhost/base\nCOPY --chmod=abc a /x\n", user, &["--chmod"]);
+    check(
+        "FROM localhost/base AS build\nRUN true\nFROM localhost/base\nCOPY --from=biuld /x /x\n",
+        user,
+        &["Dockerfile:4", "name is build"],
+    );
+    check(
+        "FROM localhost/base AS build\nCOPY --from=later /x /x\nFROM build AS later\n",
+        user,
+        &["Dockerfile:2", "move the other one up"],
+    );
+    site.file("in/tool.sh", "");
+    check("FROM localhost/base\nCOPY in/tol.sh /x\n", user, &["did you mean \"in/tool.sh\"?"]);
     check("FROM localhost/none\n", user, &["Dockerfile:1", "localhost/none"]);
     check("FROM localhost/base\nRUN --mount=type=secret,id=x,required=true true\n", user, &["secret \"x\""]);
     check("FROM localhost/base\nRUN [\"/no/such\"]\n", user, &["Dockerfile:2", "/no/such"]);
