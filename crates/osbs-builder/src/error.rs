@@ -231,6 +231,8 @@ pub enum InstructionError {
         what: String,
         /// In its unit.
         limit: String,
+        /// How to stay below it, and how to raise it.
+        advice: Option<String>,
     },
     /// An archive to be unpacked is broken or hostile.
     #[error("cannot unpack {archive:?}")]
@@ -379,6 +381,7 @@ impl InstructionError {
                 (!text.is_empty()).then_some(text)
             }
             Self::Unsupported { instead, .. } => instead.clone(),
+            Self::Limit { advice, .. } => advice.clone(),
             Self::Fetch { source, .. } => source.hint.clone(),
             Self::NoAgent { id } => Some(format!("give its socket with the request, or leave required out for {id:?}")),
             Self::LaterStage { .. } => Some("a stage reads from those above it only: move the other one up".into()),
