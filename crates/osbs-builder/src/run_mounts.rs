@@ -20,6 +20,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Shorter secrets are not looked for in the output: they would make it unreadable.
@@ -213,43 +214,60 @@ impl RunMounts {
         Ok(path)
     }
 
-    /// The folder of a cache; its name is a hash, so that no id leads elsewhere.
-    fn cache(&mut self, id: &str, sharing: Sharing, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
-        let name = Digest::from_sha256(&Sha256::digest(id).into()).hex().to_owned();
-        let failed = |e: std::io::Error| FileError::new("open the cache", id, e).located(sources.scratch);
-        fs::create_dir_all(sources.cache_dir).map_err(failed)?;
-        let lock = |name: &str| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(sources.cache_dir.join(format!("{name}.lock")))
-                .map_err(failed)
-        };
-        match sharing {
-            Sharing::Shared => {}
-            Sharing::Locked => {
-                let file = lock(&name)?;
-                while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                    if sources.cancel.is_cancelled() {
-                        return Err(BuildError::Cancelled.into());
-                    }
-                    std::thread::sleep(std::time::Duration::from_millis(50));
+    /// Waits for all caches that a command wants alone. All commands lock in the same order, and each cache once:
+    /// nobody waits for somebody who waits for them.
+    pub(crate) fn lock_caches<'m>(
+        &mut self,
+        mounts: impl Iterator<Item = &'m Mount>,
+        sources: &MountSources<'_>,
+    ) -> Result<(), InstructionError> {
+        let alone = mounts.filter_map(|mount| match mount {
+            Mount::Cache { id, sharing: Sharing::Locked, .. } => Some((cache_name(id), id.as_str())),
+            _ => None,
+        });
+        for (name, id) in alone.collect::<BTreeMap<_, _>>() {
+            let file = lock_file(&name, id, sources)?;
+            while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                if sources.cancel.is_cancelled() {
+                    return Err(BuildError::Cancelled.into());
                 }
-                self.locks.push(file);
+                std::thread::sleep(Duration::from_millis(50));
             }
-            Sharing::Private => {
-                for number in 0..1000 {
-                    let name = format!("{name}-{number}");
-                    let file = lock(&name)?;
-                    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                        self.locks.push(file);
-                        return Ok(sources.cache_dir.join(name));
-                    }
+            self.locks.push(file);
+        }
+        Ok(())
+    }
+
+    /// The folder of a cache; [`RunMounts::lock_caches`] came before.
+    fn cache(&mut self, id: &str, sharing: Sharing, sources: &MountSources<'_>) -> Result<PathBuf, InstructionError> {
+        let name = cache_name(id);
+        if sharing == Sharing::Private {
+            for number in 0..1000 {
+                let name = format!("{name}-{number}");
+                let file = lock_file(&name, id, sources)?;
+                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    self.locks.push(file);
+                    return Ok(sources.cache_dir.join(name));
                 }
             }
         }
+        fs::create_dir_all(sources.cache_dir)
+            .map_err(|e| FileError::new("open the cache", id, e).located(sources.scratch))?;
         Ok(sources.cache_dir.join(name))
     }
+}
+
+/// A hash, so that no id leads elsewhere.
+fn cache_name(id: &str) -> String {
+    Digest::from_sha256(&Sha256::digest(id).into()).hex().to_owned()
+}
+
+fn lock_file(name: &str, id: &str, sources: &MountSources<'_>) -> Result<File, InstructionError> {
+    let open = || {
+        fs::create_dir_all(sources.cache_dir)?;
+        File::options().create(true).append(true).open(sources.cache_dir.join(format!("{name}.lock")))
+    };
+    open().map_err(|e| FileError::new("open the cache", id, e).located(sources.scratch).into())
 }
 
 /// `path` in `tree`, links resolved inside it.
@@ -310,12 +328,12 @@ fn copy_content(from: &Path, to: &Path, owner: Owner, sources: &MountSources<'_>
         threads: sources.threads,
         upper: None,
     };
-    TreeCopy::new(&rules, to, sources.cancel).contents(SourceTree::whole(open(from)?), open(to)?, false, true).map_err(
-        |stop| match stop {
+    TreeCopy::new(&rules, to, sources.cancel)
+        .contents(SourceTree::whole(open(from)?), open(to)?, false, true)
+        .map_err(|stop| match stop {
             crate::tree_copy::CopyStop::Failed(error) => InstructionError::File(error.located(sources.scratch)),
             _ => BuildError::Cancelled.into(),
-        },
-    )?;
+        })?;
     Ok(())
 }
 

@@ -107,6 +107,7 @@ impl Executor<'_, '_> {
             overlay_xattrs: self.request.store.overlay_xattrs(),
             cancel: &self.cancel,
         };
+        mounts.lock_caches(resolved.iter().map(|(mount, _)| mount), &sources)?;
         for (mount, tree) in &resolved {
             mounts.add(mount, tree.as_ref(), &sources)?;
         }

@@ -127,6 +127,25 @@ fn an_image_is_fetched_once_however_many_stages_want_it() {
 }
 
 #[test]
+fn caches_that_two_stages_want_alone_in_other_orders() {
+    if !ready(PROGRAMS) {
+        return;
+    }
+    let site = Site::new();
+    let cache = |id: &str, at: &str| format!("--mount=type=cache,id={id},target=/{at},sharing=locked");
+    let stage = |name: &str, first: &str, second: &str| {
+        let mounts = format!("{} {} {}", cache(first, "a"), cache(second, "b"), cache(first, "again"));
+        let run = format!("RUN {mounts} test ! -e /a/busy; touch /a/busy; echo {name} >> /a/n; rm /a/busy; touch /m\n");
+        format!("FROM localhost/base AS {name}\n{}", run.repeat(3))
+    };
+    let last = "FROM localhost/base\nCOPY --from=one /m /one\nCOPY --from=two /m /two\n";
+    let started = Instant::now();
+    let text = format!("{}{}{last}", stage("one", "x", "y"), stage("two", "y", "x"));
+    site.build(&text).unwrap_or_else(|e| panic!("{}", e.to_failure()));
+    assert!(started.elapsed() < Duration::from_secs(60), "took {:?}", started.elapsed());
+}
+
+#[test]
 fn a_name_that_only_the_stage_knows_is_waited_for() {
     if !ready(PROGRAMS) {
         return;
