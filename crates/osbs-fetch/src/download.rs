@@ -89,6 +89,8 @@ impl Part<'_> {
             .addresses(AddressRule::PublicOnly)
             .allow_plain_http(true)
             .authorization(self.login.clone())
+            // The file itself is wanted, not a compressed form of it.
+            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .without_deadline();
         match &self.same {
             Some(same) if self.written > 0 => {

@@ -64,6 +64,7 @@ fn a_cut_is_gone_on_with() {
     let starts: Vec<_> = fake.log().iter().map(Asked::range_start).collect();
     assert_eq!(starts, [None, Some(100_000), Some(200_000), Some(300_000)]);
     assert_eq!(fake.log()[1].header("if-range"), Some("\"one\""));
+    assert_eq!(fake.log()[0].header("accept-encoding"), Some("identity"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use osbs_http::{RetryPolicy, Transport, TransportConfig};
 use osbs_image::media_type::{DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use osbs_image::{ImageConfig, Store, StoredImage, canonical_json};
 use osbs_registry::{Credentials, Progress, Registry, RegistryConfig, RegistryError, pull, push};
-use osbs_types::{Architecture, Digest, Failure, PullSpec, Reference};
+use osbs_types::{Architecture, Digest, ErrorKind, Failure, PullSpec, Reference};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
@@ -371,4 +371,42 @@ async fn tokens_and_tags_have_an_end() {
     });
     let error = anonymous(&empty.host()).tags("a/b").await.expect_err("without end");
     assert!(story(&error).contains("pages of tags without end"), "{}", story(&error));
+}
+
+/// A registry, also a configured one, sends nobody to the metadata service of a cloud, nor to another scheme.
+#[tokio::test]
+async fn nobody_is_sent_to_a_metadata_service() {
+    let targets = ["http://169.254.169.254/latest/", "http://[::ffff:169.254.169.254]/", "http://[fe80::1]/"];
+    for target in targets {
+        let image = Image::new();
+        let served = image.clone();
+        let blobs = Fake::start(move |asked, _| match asked.target.contains("/blobs/") {
+            true => Reply::new(307).header("Location", target),
+            false => served.reply(asked),
+        });
+        let error = Bench::new().pull(&anonymous(&blobs.host())).await.expect_err(target);
+        assert!(error.kind() == ErrorKind::Policy && story(&error).contains("may not reach"), "{}", story(&error));
+
+        let tokens = Fake::start(move |_, _| {
+            Reply::new(401).header("WWW-Authenticate", format!("Bearer realm=\"{target}token\""))
+        });
+        let login = Credentials::single(&tokens.host(), "me", osbs_types::Secret::new("pw"));
+        let error = Bench::new().pull(&registry(&tokens.host(), login)).await.expect_err(target);
+        assert!(error.kind() == ErrorKind::Policy && story(&error).contains("may not reach"), "{}", story(&error));
+
+        let (source, bench) = (image.serve(), Bench::new());
+        let pulled = bench.pull(&anonymous(&source.host())).await.expect("pulled");
+        let uploads = Fake::start(move |asked, _| match asked.method.as_str() {
+            "HEAD" => Reply::new(404),
+            "POST" => Reply::new(202).header("Location", target),
+            _ => Reply::ok("{}"),
+        });
+        let error = bench.push(&anonymous(&uploads.host()), &pulled).await.expect_err(target);
+        assert!(error.kind() == ErrorKind::Policy && story(&error).contains("may not reach"), "{}", story(&error));
+    }
+    let pages = Fake::start(|asked, _| {
+        let next = "<http://169.254.169.254/v2/a/b/tags/list>; rel=\"next\"";
+        if asked.target == "/v2/" { Reply::ok("{}") } else { Reply::ok(r#"{"tags":["a"]}"#).header("Link", next) }
+    });
+    assert_eq!(anonymous(&pages.host()).tags("a/b").await.expect("this page"), ["a"]);
 }

@@ -82,10 +82,10 @@ impl Site {
     }
 
     /// The image's files by umoci: mode, owner, seconds, content.
-    fn unpack(&self) -> BTreeMap<String, (u32, (u32, u32), i64, String)> {
+    fn unpack(&self, layout: &str) -> BTreeMap<String, (u32, (u32, u32), i64, String)> {
         let bundle = self.world.path("bundle");
         let _ = fs::remove_dir_all(&bundle);
-        let image = format!("{}:latest", self.world.path("out").display());
+        let image = format!("{}:latest", self.world.path(layout).display());
         let status = Command::new("umoci").args(["unpack", "--image", &image]).arg(&bundle).output();
         let output = status.expect("umoci: apt-get install umoci");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -152,7 +152,7 @@ fn what_add_brings() {
     );
     let done = site.build(&text, &["--allow-address", INSIDE]);
     assert_eq!(done.code, 0, "{}", done.err);
-    let found = site.unpack();
+    let found = site.unpack("out");
     let check = |path: &str, mode: u32, owner: (u32, u32), time: Option<i64>, content: &str| {
         let Some((found_mode, found_owner, found_time, found_content)) = found.get(path) else {
             panic!("{path} is not in {:?}", found.keys());
@@ -176,6 +176,42 @@ fn what_add_brings() {
     check("/deep/file", 0o644, (0, 0), None, "deep\n");
     assert!(found.contains_key("/sum-git/notes.secret"));
     check("/mode/first", 0o600, (0, 0), None, "1\n");
+}
+
+/// Files by URL are as buildah puts them: names, modes, owners, times.
+#[test]
+fn files_are_as_buildah_has_them() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::new();
+    let text = "FROM scratch\nADD http://HOST/dated /x/\nADD http://HOST/dated /y\n\
+                ADD --chmod=755 --chown=3:4 http://HOST/dated /z\nADD http://HOST/dated http://HOST/tree.tar.gz /two/\n";
+    let done = site.build(text, &["--allow-address", INSIDE]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let ours = site.unpack("out");
+    let (root, run) = (site.world.path("buildah"), site.world.path("buildah-run"));
+    let buildah = |args: &[&str]| {
+        let mut command = Command::new("buildah");
+        command.args(["--storage-driver", "vfs", "--root"]).arg(&root).arg("--runroot").arg(&run).args(args);
+        let output = command.output().expect("buildah: apt-get install buildah");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    buildah(&["bud", "--quiet", "--isolation", "chroot", "--tag", "same", &site.context.display().to_string()]);
+    buildah(&["push", "--quiet", "same", &format!("oci:{}:latest", site.world.path("theirs").display())]);
+    let theirs = site.unpack("theirs");
+    // Without a time of the server's buildah takes that of the build; new folders have it in both.
+    let seen = |tree: &BTreeMap<String, (u32, (u32, u32), i64, String)>| -> Vec<_> {
+        let timed = |name: &str| name.ends_with("dated") || matches!(name, "/y" | "/z");
+        let entries = tree.iter().filter(|(name, _)| *name != "/");
+        entries
+            .map(|(name, (mode, owner, time, content))| {
+                (name.clone(), *mode, *owner, timed(name).then_some(*time), content.clone())
+            })
+            .collect()
+    };
+    assert_eq!(seen(&ours), seen(&theirs));
+    assert_eq!(ours.len(), 8);
 }
 
 #[test]
@@ -230,7 +266,7 @@ fn no_password_is_left_anywhere() {
     for folder in [site.world.path("out"), site.world.path("home")] {
         assert!(!contains(&everything(&folder), "hunter2"), "{}", folder.display());
     }
-    site.unpack();
+    site.unpack("out");
     assert!(!contains(&everything(&site.world.path("bundle")), "hunter2"));
     let text = "FROM scratch\nADD http://me:hunter22@HOST/guarded /x\n";
     let done = site.build(text, &["--allow-address", INSIDE, "--verbose"]);
