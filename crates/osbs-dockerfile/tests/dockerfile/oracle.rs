@@ -85,7 +85,7 @@ fn ours(text: &str) -> Vec<Told> {
     let tell = |instruction: &osbs_dockerfile::Instruction| {
         let mut parts = our_parts(&instruction.kind, &instruction.logical);
         if instruction.keyword == "RUN" {
-            parts.extend(instruction.heredocs.iter().map(|heredoc| heredoc.text()));
+            parts.extend(instruction.heredocs.iter().map(osbs_dockerfile::Heredoc::text));
         }
         if let Kind::Onbuild { trigger, .. } = &instruction.kind {
             parts = our_parts(&trigger.kind, &trigger.logical);
@@ -121,9 +121,10 @@ fn our_parts(kind: &Kind, logical: &str) -> Vec<String> {
         }
         Kind::Workdir(text) | Kind::User(text) | Kind::Stopsignal(text) | Kind::Maintainer(text) => vec![text.clone()],
         Kind::Volume(words) | Kind::Expose(words) | Kind::Shell(words) => words.clone(),
-        Kind::Entrypoint(command) | Kind::Cmd(command) => our_command(command),
+        Kind::Entrypoint(command) | Kind::Cmd(command) | Kind::Healthcheck(Healthcheck::Command { command, .. }) => {
+            our_command(command)
+        }
         Kind::Healthcheck(Healthcheck::None) => vec!["NONE".to_owned()],
-        Kind::Healthcheck(Healthcheck::Command { command, .. }) => our_command(command),
         Kind::Env(_) | Kind::Label(_) | Kind::Arg(_) => {
             vec![squeezed(logical.split_once(char::is_whitespace).expect("it has arguments").1)]
         }

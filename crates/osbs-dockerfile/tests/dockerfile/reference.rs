@@ -363,7 +363,7 @@ fn messages_are_fit_for_a_terminal() {
     for text in [
         format!("FROM a\n{long} y"),
         format!("FROM a\nCOPY --{long}=1 a b"),
-        format!("FROM a\nCOPY --\x1b[31mred a b"),
+        "FROM a\nCOPY --\x1b[31mred a b".to_owned(),
         format!("FROM a\nRUN --mount=type={long} x"),
         format!("FROM a\nRUN --mount={long}\x07=1 x"),
         format!("FROM a\nRUN --network={long} x"),
