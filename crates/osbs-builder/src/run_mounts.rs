@@ -282,6 +282,9 @@ fn inside(tree: &Path, path: &str) -> Result<PathBuf, InstructionError> {
     Ok(tree.join(real.strip_prefix("/").unwrap_or(&real)))
 }
 
+/// Of the caches that this process makes.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
 /// Makes the folder, unless it is there. With content it is made under another name first: whoever sees the cache sees
 /// it whole, also after a kill.
 fn new_cache(
@@ -295,7 +298,6 @@ fn new_cache(
         return Ok(());
     }
     let failed = |e: std::io::Error| FileError::new("create the cache", folder, e).located(sources.scratch);
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let new = folder.with_extension(format!("new-{}-{number}", std::process::id()));
     let _ = fs::remove_dir_all(&new);

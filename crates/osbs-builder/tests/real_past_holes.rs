@@ -302,7 +302,8 @@ fn cve_2026_55686_workdir_goes_through_a_link() {
                 }
             }
         });
-        let workdirs: String = (0..200).map(|number| format!("WORKDIR /flip/d{number}/e\n")).collect();
+        let workdirs: Vec<String> = (0..200).map(|number| format!("WORKDIR /flip/d{number}/e\n")).collect();
+        let workdirs = workdirs.concat();
         for _ in 0..4 {
             let _ = cage.build(&format!("FROM localhost/base\n{workdirs}"), |_| {});
         }
@@ -318,7 +319,8 @@ fn cve_2022_27649_all_five_capability_sets() {
     let (none, usual) = ("0000000000000000", "00000000a80425fb");
     let sets = |values: [&str; 5]| -> String {
         let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
-        names.iter().zip(values).map(|(name, value)| format!("{name}:\t{value}\n")).collect()
+        let lines: Vec<String> = names.iter().zip(values).map(|(name, value)| format!("{name}:\t{value}\n")).collect();
+        lines.concat()
     };
     for (built, said) in cage.contained_as(&BOTH, text) {
         built.expect("build");
@@ -451,6 +453,6 @@ fn cve_2019_5736_the_runtimes_own_program() {
 fn nothing_is_left_of_the_cage() {
     let Some(cage) = Cage::new() else { return };
     cage.contained("FROM localhost/base\nRUN true\n");
-    let names = |path: &Path| fs::read_dir(path).map(|entries| entries.count()).unwrap_or(0);
+    let names = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
     assert_eq!(names(Path::new("/run/osbs-container")), 0);
 }

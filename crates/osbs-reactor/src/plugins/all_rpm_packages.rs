@@ -34,7 +34,7 @@ const MAX_DATABASE: u64 = 4 << 30;
 const MAX_OUTPUT: usize = 64 << 20;
 
 /// Longer no `rpm` needs to list its packages.
-const QUERY_TIME: Duration = Duration::from_secs(300);
+const QUERY_TIME: Duration = Duration::from_mins(5);
 
 struct AllRpmPackages;
 
