@@ -29,6 +29,9 @@ pub fn build(
         epoch: request.clamp_mtime,
     };
     let plan = Plan::new(request.dockerfile, &wanted)?;
+    for warning in request.dockerfile.warnings() {
+        observer.warning(&format!("{}: {}", warning.position, warning.message));
+    }
     let work = WorkDir::new(request.work_dir)?;
 
     let (stage, unpack) = Executor::new(&request, &plan, &work, observer, cancel).target()?;
