@@ -42,11 +42,18 @@ const SETTINGS: &[(&str, &str)] = &[
     ("fetch.unpackLimit", "1"),
     ("tar.umask", "0022"),
     ("protocol.version", "2"),
+    // Large objects are streamed, and packs are looked at through small windows: all of it fits into the memory limit.
+    ("core.bigFileThreshold", "32m"),
+    ("core.packedGitWindowSize", "32m"),
+    ("core.packedGitLimit", "256m"),
+    ("pack.threads", "2"),
 ];
 
 /// One repository folder and how git is run there.
 pub(crate) struct Git<'a> {
     pub program: &'a GitProgram,
+    /// Address space of each process, in bytes.
+    pub memory: u64,
     /// `GIT_DIR`.
     pub folder: &'a Path,
     /// More settings; they go by the environment, which others cannot read, not by the command line.
@@ -105,8 +112,13 @@ async fn kept(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 
 impl Git<'_> {
     pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Running, FetchError> {
-        let mut command = Command::new(&self.program.program);
+        // The shell sets the limit before it becomes git, so that all that git starts has it too. Where a lower limit
+        // holds already, that one stays.
+        let mut command = Command::new("/bin/sh");
         command
+            .args(["-c", "ulimit -v \"$0\" 2>/dev/null; exec \"$@\""])
+            .arg((self.memory / 1024).to_string())
+            .arg(&self.program.program)
             .env_clear()
             .env("PATH", &self.program.path)
             .env("LC_ALL", "C.UTF-8")

@@ -32,13 +32,15 @@ pub struct FetchLimits {
     pub bytes: u64,
     /// Files of a repository.
     pub files: u64,
+    /// Address space of each process of git, in bytes: a few hundred bytes of a pack can stand for gigabytes.
+    pub git_memory: u64,
     /// How long one download or checkout may take, retries included.
     pub time: Duration,
 }
 
 impl Default for FetchLimits {
     fn default() -> Self {
-        Self { bytes: 16 << 30, files: 5_000_000, time: Duration::from_hours(1) }
+        Self { bytes: 16 << 30, files: 5_000_000, git_memory: 4 << 30, time: Duration::from_hours(1) }
     }
 }
 

@@ -48,7 +48,8 @@ impl Checkout<'_> {
         make_repository(&folder)
             .and_then(|()| fs::create_dir(&tree))
             .map_err(FetchError::local("make a folder for git"))?;
-        let git = Git { program: self.git, folder: &folder, settings: self.settings(&url, scratch.path()).await? };
+        let settings = self.settings(&url, scratch.path()).await?;
+        let git = Git { program: self.git, memory: self.limits.git_memory, folder: &folder, settings };
         git.check_version().await?;
 
         let bare = without_login(url);
@@ -366,7 +367,11 @@ impl Checkout<'_> {
         if says(&["fsck error", "fsckObjects", "hasDotgit", "did not send all necessary objects"]) {
             return FetchError::Refused { url, message };
         }
-        if says(&["No space left", "Disk quota", "Read-only file system", "Out of memory", "out of memory"]) {
+        if says(&["Out of memory", "out of memory", "Cannot allocate memory", "unable to create thread", "map segment"])
+        {
+            return FetchError::TooLarge { url, limit: self.limits.git_memory, unit: "bytes of memory for git" };
+        }
+        if says(&["No space left", "Disk quota", "Read-only file system"]) {
             return FetchError::Local { action: "store what git fetches", source: std::io::Error::other(message) };
         }
         FetchError::Git { url, message }

@@ -5,6 +5,7 @@
 mod support;
 
 use osbs_builder::{CheckedOut, Fetcher as _, GitSource};
+use osbs_fetch::FetchLimits;
 use osbs_types::{ErrorKind, Failure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -470,11 +471,18 @@ fn the_size_of_a_repository_is_bounded() {
     git(&work, &["rm", "--quiet", "noise"]);
     commit("zeros", &vec![0; 20_000_000]);
     site.bench.limits.bytes = 1_000_000;
-    let at = |name: &str| GitSource { reference: Some(name.to_owned()), ..source(&site.url()) };
+    let url = site.url();
+    let at = |name: &str| GitSource { reference: Some(name.to_owned()), ..source(&url) };
     site.refused(&at("noise"), ErrorKind::Policy, "larger than the limit of 1000000 bytes");
     let failure = site.checkout(&at("zeros")).expect_err("unpacked it is too large");
     assert!(failure.to_string().contains("1000000 bytes"), "{failure}");
     site.checkout(&at("v1")).expect("small enough");
+    // What git may hold is bounded, in every process that it starts.
+    site.bench.limits = FetchLimits { git_memory: 300 << 20, ..Bench::new().limits };
+    site.checkout(&at("zeros")).expect("20 MB of zeros");
+    site.bench.limits.git_memory = 12 << 20;
+    site.refused(&at("zeros"), ErrorKind::Policy, "bytes of memory for git");
+    site.bench.limits = FetchLimits { git_memory: 300 << 20, bytes: 40_000_000, ..Bench::new().limits };
     site.bench.limits.files = 3;
     let failure = site.checkout(&GitSource { reference: Some("v2".into()), ..source(&site.url()) }).expect_err("many");
     assert!(failure.to_string().contains("3 entries"), "{failure}");
