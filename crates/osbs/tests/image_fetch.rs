@@ -7,6 +7,8 @@ mod fake;
 mod front;
 #[path = "../../osbs-fetch/tests/support/repositories.rs"]
 mod repositories;
+#[allow(dead_code, reason = "one test needs a part of it")]
+mod rootless_user;
 mod world;
 
 use fake::{Asked, Fake, Reply};
@@ -365,6 +367,24 @@ fn a_build_sends_no_layer_of_the_parent() {
     assert!(sent < 100_000, "{sent} bytes: {:?}", front.lines());
     let mounted = log.iter().filter(|(asked, status)| asked.target.contains("mount=") && *status == 201).count();
     assert!(mounted >= 1, "{:?}", front.lines());
+}
+
+/// An ordinary user gets the same from ADD as root, to the last byte.
+#[test]
+fn the_same_without_root() {
+    let Some(place) = rootless_user::Place::new() else { return };
+    let site = Site::new();
+    let host = site.fake.host();
+    place.write_context(&format!(
+        "FROM oci:BASE\nADD --chown=5:6 http://{host}/dated /dated\nADD http://{host}/web.git /web\n\
+         ADD --unpack=true http://{host}/tree.tar.gz /tree/\n"
+    ));
+    let as_user = place.build_as_user(&["--allow-address", INSIDE]);
+    assert_eq!(as_user.code, 0, "{}", as_user.err);
+    let mut as_root = place.build(&place.root_command(), "root");
+    let as_root = world::done(as_root.args(["--allow-address", INSIDE]).output().expect("osbs starts"));
+    assert_eq!(as_root.code, 0, "{}", as_root.err);
+    assert_eq!(as_user.out, as_root.out, "one image id");
 }
 
 fn sha256(bytes: &[u8]) -> String {
