@@ -102,6 +102,25 @@ impl Dockerfile {
         Ok(file)
     }
 
+    /// Parses what a file holds.
+    ///
+    /// # Errors
+    /// As [`Dockerfile::parse`], and bytes that are not UTF-8, with their line.
+    pub fn parse_bytes(bytes: &[u8], file_name: &str) -> Result<Self, DockerfileError> {
+        let error = |line: usize, problem: Problem| {
+            let position = Position { file: file_name.to_owned(), line, column: None };
+            DockerfileError { position, problem: Box::new(problem) }
+        };
+        if bytes.len() > MAX_FILE_SIZE {
+            return Err(error(1, Problem::TooLarge { size: bytes.len(), limit: MAX_FILE_SIZE }));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|not| {
+            let line = bytes[..not.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            error(line, Problem::NotUtf8 { byte: bytes[not.valid_up_to()] })
+        })?;
+        Self::parse(text, file_name)
+    }
+
     /// The whole text, byte for byte as given to [`Dockerfile::parse`] until it is edited.
     pub fn text(&self) -> &str {
         &self.text

@@ -30,6 +30,12 @@ pub enum Problem {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Another encoding: labels and commands could not go into an image.
+    #[error("the byte 0x{byte:02x} is not UTF-8")]
+    NotUtf8 {
+        /// The first such byte.
+        byte: u8,
+    },
     /// More than anybody writes by hand, or would want to build.
     #[error("there are more than {limit} {what}")]
     TooMany {
@@ -223,6 +229,9 @@ impl DockerfileError {
                 Some("if the line belongs to the instruction above, that one must end with a backslash".to_owned())
             }
             Problem::UnknownFlag { suggestion: Some(suggestion), .. } => Some(format!("did you mean --{suggestion}?")),
+            Problem::NotUtf8 { .. } => {
+                Some("save the file as UTF-8, for example with: iconv -f latin1 -t utf-8".to_owned())
+            }
             Problem::NoFrom => Some("start it with FROM IMAGE, or FROM scratch".to_owned()),
             Problem::UnfinishedHeredoc { name } => Some(format!(
                 "put {} alone on a line, without spaces before it (tabs are allowed with <<-)",

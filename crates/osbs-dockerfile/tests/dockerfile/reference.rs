@@ -358,6 +358,15 @@ fn what_is_unknown() {
 }
 
 #[test]
+fn other_encodings() {
+    let error = Dockerfile::parse_bytes(b"FROM a\n# M\xfcller\n", "Dockerfile").expect_err("Latin-1");
+    assert_eq!(error.to_string(), "Dockerfile:2: the byte 0xfc is not UTF-8");
+    assert!(error.hint().is_some_and(|hint| hint.contains("iconv")));
+    assert!(Dockerfile::parse_bytes("FROM a\n# Müller\n".as_bytes(), "Dockerfile").is_ok());
+    assert!(Dockerfile::parse_bytes(&vec![b'#'; 5 << 20], "Dockerfile").is_err());
+}
+
+#[test]
 fn messages_are_fit_for_a_terminal() {
     let long = "x".repeat(100_000);
     for text in [

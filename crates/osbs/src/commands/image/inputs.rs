@@ -30,19 +30,19 @@ pub(super) fn dockerfile(args: &ImageBuildArgs) -> Result<(Dockerfile, Option<St
         let message = format!("cannot read the Dockerfile {} (build context {context}): {error}", at.display());
         Failure::message(ErrorKind::User, message).with_hint(hint)
     })?;
-    let dockerfile = Dockerfile::parse(&text, &name).map_err(|e| e.to_failure())?;
+    let dockerfile = Dockerfile::parse_bytes(&text, &name).map_err(|e| e.to_failure())?;
     let ignore = path.as_deref().map(ignore_file).transpose()?.flatten();
     Ok((dockerfile, ignore))
 }
 
-fn read_all(from: impl Read) -> std::io::Result<String> {
-    let mut text = String::new();
+fn read_all(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
     // A file that is too large is refused by the parser, with its own words.
-    from.take(osbs_dockerfile::MAX_FILE_SIZE as u64 + 1).read_to_string(&mut text)?;
+    from.take(osbs_dockerfile::MAX_FILE_SIZE as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 
-fn read_all_of(file: File) -> std::io::Result<String> {
+fn read_all_of(file: File) -> std::io::Result<Vec<u8>> {
     read_all(file)
 }
 
