@@ -1,10 +1,17 @@
 //! How much an image may ask of the machine. Who makes an image chooses every number in it.
 //!
 //! Beyond a limit the image is refused with [`crate::LayerError::Limit`] or [`crate::StoreError::Limit`], of kind *policy*,
-//! which name the limit so that an administrator can raise it ([`crate::StoreOptions::limits`]).
+//! which name the limit. An administrator raises it in `limits.json` in the store's folder, for example
+//! `{"ratio": 2000}`; programs by [`crate::StoreOptions::limits`].
+
+use crate::error::StoreError;
+use serde::Deserialize;
+use std::io;
+use std::path::Path;
 
 /// Limits for images and archives that are read. What this machine makes itself is not limited here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Entries of one layer. Every one costs an inode, of which a disk has a few million.
     pub entries: u64,
@@ -43,5 +50,19 @@ impl Default for Limits {
             document: 8 << 20,
             layers: 500,
         }
+    }
+}
+
+impl Limits {
+    /// Those of the file, if there is one: what it does not name keeps its default.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StoreError::io("read", path)(e)),
+        };
+        let name = path.display().to_string();
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|source| StoreError::Document { what: "file of limits", name, source })
     }
 }

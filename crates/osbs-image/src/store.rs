@@ -20,7 +20,7 @@ pub struct StoreOptions {
     /// Write blobs through to the disk before they get their name. Costs most of the time of a large build; without it a
     /// power cut can damage what was written in the seconds before, which is found and mended when it is next read.
     pub fsync: bool,
-    /// What images may ask for.
+    /// What images may ask for; `limits.json` in the store's folder comes before it.
     pub limits: Limits,
 }
 
@@ -46,7 +46,8 @@ impl Store {
     /// Opens the store in `root`, or makes it.
     ///
     /// # Errors
-    /// The folder cannot be made, holds another layout version, or is a store of other ids ([`StoreError::Ownership`]).
+    /// The folder cannot be made, holds another layout version, or is a store of other ids ([`StoreError::Ownership`]), or its
+    /// `limits.json` cannot be understood.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, StoreOptions::default())
     }
@@ -55,12 +56,15 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+    pub fn open_with(root: &Path, mut options: StoreOptions) -> Result<Self, StoreError> {
         for folder in FOLDERS {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(StoreError::io("create folder", &path))?;
         }
         let root = fs::canonicalize(root).map_err(StoreError::io("open store", root))?;
+        if let Some(limits) = Limits::read(&root.join("limits.json"))? {
+            options.limits = limits;
+        }
         let ownership = Ownership::of_this_process(&root.join("tmp"))?;
         let store = Self { inner: Arc::new(Inner { root, options, ownership }) };
         store.check_ownership()?;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `version` | [`VERSION`] in decimal and a newline | never |
 //! | `ownership` | `xattrs trusted` or `xattrs user` (names of overlayfs marks), then the id maps the files were made in, one range a line | never |
+//! | `limits.json` | members of [`crate::Limits`] that are not as by default; optional, an administrator's | by the administrator |
 //! | `lock` | empty; `flock` shared while a lease lives, exclusive while garbage is collected | never |
 //! | `blobs/sha256/HEX` | a blob, named by its SHA-256, complete, mode 0644 | by gc |
 //! | `layers/HEX/` | the layer whose *chain id* (image-spec 1.1, config.md) is HEX, unpacked in overlayfs format | by gc |

@@ -62,7 +62,7 @@ pub enum LayerError {
         actual: Digest,
     },
     /// A limit was passed.
-    #[error("{what} is refused: more than {limit} {unit} (limit {option:?})")]
+    #[error("{what} is refused: more than {limit} {unit}{}", how_to_raise(option))]
     Limit {
         /// Layer digest or archive name.
         what: String,
@@ -70,7 +70,7 @@ pub enum LayerError {
         limit: u64,
         /// Of what.
         unit: &'static str,
-        /// Field of [`crate::Limits`].
+        /// Field of [`crate::Limits`]; empty for one that the caller set.
         option: &'static str,
     },
     /// The user namespace of this process has no such id.
@@ -140,6 +140,13 @@ impl LayerError {
         let path = Path::new(path.as_ref()).to_owned();
         move |source| Self::File { action, path, source }
     }
+}
+
+fn how_to_raise(option: &str) -> String {
+    if option.is_empty() {
+        return String::new();
+    }
+    format!(" (an administrator can raise {option:?} in limits.json in the store's folder)")
 }
 
 /// A limit, told through a [`Read`](io::Read).

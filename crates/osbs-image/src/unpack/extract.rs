@@ -46,8 +46,8 @@ pub fn extract_tar(
     let overrides = Overrides { owner: options.owner, mode: options.mode };
     let mut tree = Tree::new(root, Reading::Plain, overrides, &options.name).map_err(LayerError::file("open", "/"))?;
     let mut tar = TarReader::new(reader, options.name.clone(), &Limits::default());
-    let limit = |limit, unit| LayerError::Limit { what: options.name.clone(), limit, unit, option: unit };
-    while let Some(entry) = tar.next()? {
+    let limit = |limit, unit| LayerError::Limit { what: options.name.clone(), limit, unit, option: "" };
+    while let Some(entry) = tar.next().map_err(of_caller)? {
         if cancel.is_cancelled() {
             return Err(LayerError::Cancelled);
         }
@@ -61,4 +61,12 @@ pub fn extract_tar(
     }
     tree.finish()?;
     Ok(Extracted { entries: tree.entries, bytes: tree.bytes })
+}
+
+/// The store's limits are not those of an archive of the context: how to raise them does not belong here.
+fn of_caller(error: LayerError) -> LayerError {
+    match error {
+        LayerError::Limit { what, limit, unit, .. } => LayerError::Limit { what, limit, unit, option: "" },
+        other => other,
+    }
 }
