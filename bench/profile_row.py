@@ -17,7 +17,7 @@ import time
 import contenders
 import figures
 import workloads
-from race import HERE, ROWS, forget, phases_of, read_once
+from race import HERE, ROWS, forget, forget_soon, phases_of, read_once
 from registry import Registry, free_port
 
 FREQUENCY = 997
@@ -157,7 +157,7 @@ def main():
     with open(cache / "profile.log", "w+", encoding="utf-8") as log:
         found = measure(cache, row, options.symbols, log)
     if not options.keep:
-        forget(cache)
+        forget_soon(cache)
     phases = ", ".join(f"{name} {value:.2f}" for name, value in found["phases"].items())
     print(f"{row.name}: {found['seconds']:.2f} s under perf; {phases}")
     if "groups" not in found:

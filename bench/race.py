@@ -215,18 +215,32 @@ def read_once(folder):
     subprocess.run(["bash", "-c", 'tar -C "$0" -cf - . | cat >/dev/null', folder], check=True)
 
 
-def forget(cache):
-    """Storage is removed before and after everything only: ext4 makes files slowly for a while after many were removed,
-    and no tool is to suffer from another's cleaning."""
+def unmount(cache):
+    """What a killed tool left mounted below the storage."""
     for line in reversed(pathlib.Path("/proc/self/mounts").read_text().splitlines()):
         point = line.split(" ")[1]
         if point.startswith(str(cache / "storage")):
             subprocess.run(["umount", "-l", point], check=False)
+
+
+def forget(cache):
+    """Removes storage, that of an earlier race too, and says how many files that were. Before and after everything only:
+    ext4 makes files slowly for a while after many were removed, and no tool is to suffer from another's cleaning."""
+    unmount(cache)
     files = 0
-    for _, folders, names in os.walk(cache / "storage"):
-        files += len(names) + len(folders)
-    shutil.rmtree(cache / "storage", ignore_errors=True)
+    for place in [cache / "storage", *cache.glob("removing-*")]:
+        for _, folders, names in os.walk(place):
+            files += len(names) + len(folders)
+        shutil.rmtree(place, ignore_errors=True)
     return files
+
+
+def forget_soon(cache):
+    """The same in the background: it can take minutes, and nobody waits for it."""
+    unmount(cache)
+    place = cache / f"removing-{os.getpid()}"
+    (cache / "storage").rename(place)
+    subprocess.Popen(["rm", "-rf", place], start_new_session=True, stdin=subprocess.DEVNULL)
 
 
 def file_system(path):
@@ -304,8 +318,8 @@ def main():
                 results = race.profiles(results, place)
         finally:
             race.stop()
-            race.say("removing what the tools stored")
-            forget(cache)
+            race.say("removing what the tools stored, in the background")
+            forget_soon(cache)
     for table in [figures.race_table, figures.limits_table, figures.floor_table]:
         print("\n" + table(results))
     race.say(f"written to {place}")
