@@ -65,8 +65,11 @@ fn find(request: &BuildRequest<'_>, runtime: &Runtime, work: &Path) -> Result<Op
     }
     let layers = request.store.root().join("layers");
     let context = std::fs::canonicalize(request.context).ok();
-    let shown = context.as_deref().into_iter().chain(request.cache_dir.as_deref()).filter(|folder| folder.exists());
-    for (folder, whole) in [(work, false), (&layers, false)].into_iter().chain(shown.map(|folder| (folder, true))) {
+    let cache = request.cache_dir.as_deref();
+    // A cache folder that is not there yet will be on the file system of the nearest that is.
+    let cache = cache.and_then(|folder| Some((folder.ancestors().find(|part| part.exists())?, folder.exists())));
+    let folders = [(work, false), (&layers, false)].into_iter();
+    for (folder, whole) in folders.chain(context.as_deref().map(|folder| (folder, true))).chain(cache) {
         map.check(folder, whole).map_err(|error| with_causes(&error))?;
     }
     Ok(Some(map))

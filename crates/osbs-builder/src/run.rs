@@ -163,7 +163,12 @@ fn execute(context: &RunContext<'_>, spec: &RunSpec<'_>, mounts: &RunMounts) -> 
         Err(RuntimeError::Cancelled) => return Err(BuildError::Cancelled.into()),
         Err(RuntimeError::TimeLimit { limit }) => {
             let what = "the running time of the command".to_owned();
-            return Err(InstructionError::Limit { what, limit: format!("{} s", limit.as_secs_f64()), advice: None });
+            let advice = "let it do less, or build with a longer limit (--run-timeout)".to_owned();
+            return Err(InstructionError::Limit {
+                what,
+                limit: format!("{} s", limit.as_secs_f64()),
+                advice: Some(advice),
+            });
         }
         Err(error) => return Err(InstructionError::Runtime(error)),
     };
@@ -192,8 +197,10 @@ fn shortened(line: &[u8]) -> String {
 
 fn limit_hint(limit: LimitHit) -> String {
     match limit {
-        LimitHit::Memory(_) => format!("a process was killed by {limit}; let it use less, or build with more"),
-        LimitHit::Pids(_) => format!("it met {limit}; let it start fewer at a time, or build with more"),
+        LimitHit::Memory(_) => {
+            format!("a process was killed by {limit}; let it use less, or build with more (--memory)")
+        }
+        LimitHit::Pids(_) => format!("it met {limit}; let it start fewer at a time, or build with more (--pids-limit)"),
     }
 }
 
