@@ -41,11 +41,12 @@ printf 'fuzz: built in %d s\n' $((SECONDS - start))
 run() {
   local target=$1 found=$cache/found/$1/
   local log=$cache/$target.log own=$cache/corpus/$target
-  local kept=("fuzz/corpus/$target")
+  local kept=("fuzz/corpus/$target") options=()
+  [ ! -f "fuzz/dictionaries/$target" ] || options+=("-dict=fuzz/dictionaries/$target")
   [ ! -d "fuzz/regressions/$target" ] || kept+=("fuzz/regressions/$target")
   mkdir -p "$found" "$own"
   if "$folder/$host/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-    -artifact_prefix="$found" -print_final_stats=1 "$own" "${kept[@]}" >"$log" 2>&1; then
+    -artifact_prefix="$found" -print_final_stats=1 ${options[@]+"${options[@]}"} "$own" "${kept[@]}" >"$log" 2>&1; then
     awk -v t="$target" '/number_of_executed_units/ {runs = $2} /cov: / {for (i = 1; i < NF; i++) if ($i == "cov:") cov = $(i + 1)}
       END {printf "fuzz: %-16s %9d runs, %6d places reached\n", t, runs, cov}' "$log"
   else
