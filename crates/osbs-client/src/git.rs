@@ -206,6 +206,10 @@ impl Drop for Group {
 /// The only configuration git reads beside the repository's own.
 const OWN_CONFIGURATION: &str = ".git/osbs-configuration";
 
+/// Objects are checked as they come, but for old mistakes of real repositories that harm nobody.
+const OWN_SETTINGS: &str = "[safe]\n\tdirectory = *\n[fetch]\n\tfsckObjects = true\n[fetch \"fsck\"]\n\
+    \tzeroPaddedFilemode = ignore\n\tbadTimezone = ignore\n\tmissingSpaceBeforeDate = ignore\n";
+
 fn folder_failed(path: &Path) -> impl FnOnce(std::io::Error) -> GitError {
     move |source| GitError::Folder { path: path.display().to_string(), source }
 }
@@ -221,7 +225,7 @@ fn make_repository(root: &Path) -> Result<(), GitError> {
     for (file, text) in [
         (".git/HEAD", "ref: refs/heads/osbs\n"),
         (".git/config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"),
-        (OWN_CONFIGURATION, "[safe]\n\tdirectory = *\n"),
+        (OWN_CONFIGURATION, OWN_SETTINGS),
     ] {
         let path = root.join(file);
         std::fs::write(&path, text).map_err(folder_failed(&path))?;

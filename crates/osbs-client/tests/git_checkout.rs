@@ -127,3 +127,23 @@ async fn nothing_of_the_repository_runs() {
     assert!(!mark.exists(), "something of the repository was run");
     assert!(!folder.path().join("source/sub/f").exists(), "a submodule was fetched");
 }
+
+/// Objects are checked as they come: a tree with `.git` in it could plant a hook (CVE-2014-9390, CVE-2021-21300), and a
+/// submodule's name could lead out of its folder (CVE-2018-11235).
+#[tokio::test]
+async fn hostile_objects_are_refused() {
+    let repository = Repository::new(&[("Dockerfile", DOCKERFILE)]);
+    let blob = repository.git(&["rev-parse", "HEAD:Dockerfile"]);
+    let id: Vec<u8> = (0..40).step_by(2).map(|at| u8::from_str_radix(&blob[at..at + 2], 16).unwrap()).collect();
+    for name in [".git", ".GIT", "git~1", ".."] {
+        let tree = repository.path().join("hostile-tree");
+        std::fs::write(&tree, [format!("100755 {name}\0").as_bytes(), &id].concat()).unwrap();
+        let tree = repository.git(&["hash-object", "-t", "tree", "-w", "--literally", "hostile-tree"]);
+        let commit = repository.git(&["commit-tree", &tree, "-m", "bad"]);
+        repository.git(&["update-ref", "refs/heads/bad", &commit]);
+        let result = checkout(&request(&repository.uri(), Some("bad"), "bad")).await;
+        check_error(result, ErrorKind::User, "objects that git refuses");
+    }
+    repository.commit(&[(".gitmodules", "[submodule \"../../x\"]\n\tpath = x\n\turl = https://h/x\n")]);
+    check_error(checkout(&request(&repository.uri(), None, "f40")).await, ErrorKind::User, "gitmodulesName");
+}

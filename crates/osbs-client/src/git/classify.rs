@@ -15,6 +15,9 @@ pub(super) fn classify(request: &CheckoutRequest, stderr: &str) -> GitError {
             _ => GitError::RefNotFound { request: request.clone() },
         };
     }
+    if says(&["fsck error"]) {
+        return GitError::Refused { uri, message };
+    }
     if says(&["not our ref", "unadvertised object", "no such remote ref", "invalid refspec", "bad object"]) {
         return GitError::RefNotFound { request: request.clone() };
     }

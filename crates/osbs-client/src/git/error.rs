@@ -60,6 +60,14 @@ pub enum GitError {
         /// What was asked for.
         request: CheckoutRequest,
     },
+    /// The objects do not pass git's own check.
+    #[error("{uri} holds objects that git refuses: {message}")]
+    Refused {
+        /// The repository.
+        uri: String,
+        /// Git's words.
+        message: String,
+    },
     /// A server or the network failed.
     #[error("git cannot fetch {uri}: {message}")]
     Remote {
@@ -121,7 +129,8 @@ impl GitError {
             | Self::NoRepository { .. }
             | Self::Denied { .. }
             | Self::BranchNotFound { .. }
-            | Self::RefNotFound { .. } => ErrorKind::User,
+            | Self::RefNotFound { .. }
+            | Self::Refused { .. } => ErrorKind::User,
             Self::Remote { .. } | Self::TooSlow { .. } => ErrorKind::Remote,
             Self::Local { .. } | Self::NotRun { .. } | Self::Folder { .. } => ErrorKind::Resource,
             Self::Cancelled { .. } => ErrorKind::Cancelled,
