@@ -115,7 +115,7 @@ impl Dockerfile {
             return Err(error(1, Problem::TooLarge { size: bytes.len(), limit: MAX_FILE_SIZE }));
         }
         let text = std::str::from_utf8(bytes).map_err(|not| {
-            let line = bytes[..not.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = bytes[..not.valid_up_to()].split(|byte| *byte == b'\n').count();
             error(line, Problem::NotUtf8 { byte: bytes[not.valid_up_to()] })
         })?;
         Self::parse(text, file_name)
