@@ -39,11 +39,21 @@ pub(crate) fn check_chain(input: &[u8]) -> Result<Chain, String> {
         }
         let size = header.entry_size().map_err(|e| e.to_string())?;
         let size = usize::try_from(size).map_err(|e| e.to_string())?;
-        at = size
-            .checked_next_multiple_of(BLOCK)
-            .and_then(|size| at.checked_add(BLOCK + size))
-            .ok_or("its size overflows")?;
+        let padded = size.checked_next_multiple_of(BLOCK).ok_or("its size overflows")?;
+        let next = at.checked_add(BLOCK).and_then(|at| at.checked_add(padded)).ok_or("its size overflows")?;
+        if block[156] != b'x' {
+            let content = input.get(at + BLOCK..next).ok_or("its headers are cut off in the middle")?;
+            check_long_name(content, size)?;
+        }
+        at = next;
     }
+}
+
+/// A long name ends with a zero byte, or with its size; to some the one counts, to some the other.
+fn check_long_name(content: &[u8], size: usize) -> Result<(), String> {
+    let by_size = content[..size].strip_suffix(&[0]).unwrap_or(&content[..size]);
+    let by_zero = content.split(|byte| *byte == 0).next().unwrap_or_default();
+    if by_size == by_zero { Ok(()) } else { Err("its long name ends in two places".to_owned()) }
 }
 
 fn check_header(block: &[u8; BLOCK], header: &Header) -> Result<(), String> {
@@ -141,8 +151,10 @@ pub(crate) fn check_global(pax: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+type PaxRecord<'a> = (&'a [u8], &'a [u8]);
+
 /// Keys and values. The library's own iterator ends silently at a record whose length it cannot read.
-fn pax_records(pax: &[u8]) -> Result<Vec<(&[u8], &[u8])>, String> {
+fn pax_records(pax: &[u8]) -> Result<Vec<PaxRecord<'_>>, String> {
     let mut found = Vec::new();
     let mut rest = pax;
     while !rest.is_empty() {
