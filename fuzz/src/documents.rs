@@ -1,6 +1,7 @@
-//! JSON documents of images and of the event log: what was read once can be written and read again, to the same bytes.
+//! JSON documents of images and of the event log: what was read once can be written and read again, to the same bytes;
+//! nothing is a manifest and an index at once.
 
-use osbs_image::{Descriptor, ImageConfig, Index, LayerNote, Manifest, canonical_json};
+use osbs_image::{Descriptor, ImageConfig, Index, LayerNote, Limits, Manifest, canonical_json};
 use osbs_types::{Architecture, Event};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,11 +15,21 @@ pub fn documents(data: &[u8]) {
     check::<ImageConfig>(data);
     check::<LayerNote>(data);
     check::<Event>(data);
+    check_kind(data);
     if let Some(index) = check::<Index>(data) {
         for name in ["amd64", "arm64", "arm"] {
             let _ = index.select(&Architecture::new(name));
         }
     }
+}
+
+/// A document is believed to be one thing only, whatever it was said to be.
+fn check_kind(data: &[u8]) {
+    let limits = Limits::default();
+    let manifest = Manifest::parse(data, "", "x", &limits).is_ok();
+    let index = Index::parse(data, "", "x", &limits).is_ok();
+    assert!(!(manifest && index), "a manifest and an index at once");
+    let _ = ImageConfig::parse(data, "x", &limits);
 }
 
 fn check<T: Serialize + DeserializeOwned + Debug>(data: &[u8]) -> Option<T> {
