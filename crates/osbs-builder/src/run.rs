@@ -78,7 +78,7 @@ pub(crate) fn run(
         env.push(format!("SSH_AUTH_SOCK={agent}"));
     }
 
-    let bundle = context.scratch.join("bundle");
+    let bundle = mounts.bundle(context.scratch);
     std::fs::create_dir_all(&bundle)
         .map_err(|e| crate::FileError::new("create", &bundle, e).located(context.scratch))?;
     let mut spec = RunSpec::new(context.root, &bundle, args);

@@ -9,7 +9,7 @@ use crate::stage_root::StageRoot;
 use crate::tree_copy::{Rules, SourceTree, TreeCopy};
 use osbs_dockerfile::{Mount, Sharing};
 use osbs_sandbox::rooted::{NodeKind, Owner, Root};
-use osbs_sandbox::{BindMount, IdMap, Tmpfs};
+use osbs_sandbox::{BindMount, IdMap, MemoryFolder, Tmpfs};
 use osbs_types::{Digest, OverlayXattrs};
 use rustix::fs::{CWD, FlockOperation, Gid, Mode, RenameFlags, Uid, flock, openat};
 use sha2::{Digest as _, Sha256};
@@ -40,6 +40,8 @@ pub(crate) struct RunMounts {
     overlays: Vec<StageRoot>,
     locks: Vec<File>,
     agents: Vec<AgentSocket>,
+    /// Where secrets lie.
+    memory: Option<MemoryFolder>,
 }
 
 /// The tree that a mount shows a part of.
@@ -107,11 +109,12 @@ impl RunMounts {
                 };
                 let value = fs::read(file).map_err(|e| FileError::new("read the secret", id, e))?;
                 if let Some(at) = at {
-                    let copy = sources.scratch.join(format!("secret{}", self.binds.len()));
+                    let copy = self.private(sources).join(format!("secret{}", self.binds.len()));
                     write_private(&copy, &value, *mode, *uid, *gid)?;
                     self.binds.push(BindMount { source: copy, target: target(at), readonly: true, mapped: false });
                 }
                 if let Some(name) = env {
+                    self.private(sources);
                     self.env.push(format!("{name}={}", String::from_utf8_lossy(&value)));
                 }
                 self.remember_secret(&value);
@@ -145,6 +148,23 @@ impl RunMounts {
         let target = format!("/dev/pipes/{}", if name.chars().all(plain) { name } else { "script" });
         self.binds.push(BindMount { source: file, target: target.clone().into(), readonly: true, mapped: false });
         Ok(target)
+    }
+
+    /// A folder for secrets, in memory where the container can be shown files from there: who is killed leaves none.
+    fn private(&mut self, sources: &MountSources<'_>) -> PathBuf {
+        if let Some(memory) = &self.memory {
+            return memory.path().to_owned();
+        }
+        let folder = sources.scratch.join("private");
+        let shown = |memory: &MemoryFolder| sources.id_map.is_none_or(|map| map.check(memory.path(), false).is_ok());
+        let made = fs::create_dir(&folder).ok();
+        self.memory = made.and_then(|()| MemoryFolder::mount(&folder).ok()).filter(shown);
+        self.memory.as_ref().map_or(sources.scratch, MemoryFolder::path).to_owned()
+    }
+
+    /// Where the description of the container may lie, which has the secrets of the environment in it.
+    pub(crate) fn bundle(&self, scratch: &Path) -> PathBuf {
+        self.memory.as_ref().map_or(scratch, MemoryFolder::path).join("bundle")
     }
 
     fn remember_secret(&mut self, value: &[u8]) {
