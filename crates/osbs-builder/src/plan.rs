@@ -136,7 +136,7 @@ impl<'d> Plan<'d> {
             let apart = |other: &usize| before[index].contains(other) || before[*other].contains(&index);
             self.labels[index] = Label {
                 number: number + 1,
-                name: self.stages[index].name.map_or_else(|| index.to_string(), str::to_owned),
+                name: self.stages[index].name.map_or_else(|| format!("stage {index}"), str::to_owned),
                 side_by_side: self.order.iter().any(|other| *other != index && !apart(other)),
             };
         }

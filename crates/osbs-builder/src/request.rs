@@ -193,7 +193,7 @@ impl<'a> BuildRequest<'a> {
 pub struct StageLabel<'a> {
     /// From 1, among the stages that are built, in an order in which each comes after those it needs.
     pub number: usize,
-    /// Its name in the Dockerfile, else its index there.
+    /// Its name in the Dockerfile, else `stage` and its index there.
     pub name: &'a str,
     /// Another stage may be at work at the same time, so that a reader must be told whose a message is.
     pub side_by_side: bool,
