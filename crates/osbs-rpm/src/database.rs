@@ -59,8 +59,11 @@ pub fn read_database(file: &Path) -> Result<Vec<Package>, DatabaseError> {
     while let Some(row) = rows.next().map_err(sqlite)? {
         let number: i64 = row.get(0).map_err(sqlite)?;
         let blob = row.get_ref(1).and_then(|value| value.as_blob().map_err(Into::into)).map_err(sqlite)?;
-        let package =
-            header::read_header(blob).map_err(|source| DatabaseError::Header { file: file.to_owned(), number, source })?;
+        let package = header::read_header(blob).map_err(|source| DatabaseError::Header {
+            file: file.to_owned(),
+            number,
+            source,
+        })?;
         if package.name != "gpg-pubkey" {
             packages.push(package);
         }
