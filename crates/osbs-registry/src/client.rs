@@ -164,7 +164,8 @@ impl Registry {
         }
         if response.status().as_u16() != 201 {
             // Taken, but is it there? Not every registry answers 201.
-            let found = self.head_manifest(repository, reference).await?;
+            // Boxed: rarely needed, and a future is as large as its largest branch.
+            let found = Box::pin(self.head_manifest(repository, reference)).await?;
             if found.is_none_or(|found| found.digest != digest) {
                 return Err(self.unkept(&call, &response));
             }

@@ -171,7 +171,7 @@ impl Registry {
             self.check_digest(call.repository, "the blob we put", digest, &told)?;
         }
         // Only 201 says that the blob is there (distribution-spec 1.1, "Pushing a blob monolithically").
-        if status.as_u16() == 201 || self.has_blob(call, digest).await? {
+        if status.as_u16() == 201 || Box::pin(self.has_blob(call, digest)).await? {
             return Ok(());
         }
         Err(self.unkept(call, &response))

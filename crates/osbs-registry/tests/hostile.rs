@@ -380,9 +380,9 @@ async fn nobody_is_sent_to_a_metadata_service() {
     for target in targets {
         let image = Image::new();
         let served = image.clone();
-        let blobs = Fake::start(move |asked, _| match asked.target.contains("/blobs/") {
-            true => Reply::new(307).header("Location", target),
-            false => served.reply(asked),
+        let blobs = Fake::start(move |asked, _| {
+            let is_blob = asked.target.contains("/blobs/");
+            if is_blob { Reply::new(307).header("Location", target) } else { served.reply(asked) }
         });
         let error = Bench::new().pull(&anonymous(&blobs.host())).await.expect_err(target);
         assert!(error.kind() == ErrorKind::Policy && story(&error).contains("may not reach"), "{}", story(&error));

@@ -24,6 +24,9 @@ use world::{Done, World, can_run};
 /// Loopback, but no address that a build may reach by itself.
 const INSIDE: &str = "127.0.0.2";
 
+/// Path to mode, owner, seconds and content.
+type Files = BTreeMap<String, (u32, (u32, u32), i64, String)>;
+
 struct Site {
     world: World,
     context: PathBuf,
@@ -84,7 +87,7 @@ impl Site {
     }
 
     /// The image's files by umoci: mode, owner, seconds, content.
-    fn unpack(&self, layout: &str) -> BTreeMap<String, (u32, (u32, u32), i64, String)> {
+    fn unpack(&self, layout: &str) -> Files {
         let bundle = self.world.path("bundle");
         let _ = fs::remove_dir_all(&bundle);
         let image = format!("{}:latest", self.world.path(layout).display());
@@ -203,7 +206,7 @@ fn files_are_as_buildah_has_them() {
     buildah(&["push", "--quiet", "same", &format!("oci:{}:latest", site.world.path("theirs").display())]);
     let theirs = site.unpack("theirs");
     // Without a time of the server's buildah takes that of the build; new folders have it in both.
-    let seen = |tree: &BTreeMap<String, (u32, (u32, u32), i64, String)>| -> Vec<_> {
+    let seen = |tree: &Files| -> Vec<_> {
         let timed = |name: &str| name.ends_with("dated") || matches!(name, "/y" | "/z");
         let entries = tree.iter().filter(|(name, _)| *name != "/");
         entries
