@@ -215,6 +215,7 @@ impl Executor<'_, '_> {
             fetcher: self.request.fetcher,
             threads: self.threads(),
             scratch: &scratch,
+            log: &|line| self.observer.line(self.plan.label(stage.index).as_label(), line.as_bytes()),
             cancel: &self.cancel,
         };
         let result = transfer(&context, it, add, source, &mut stage.root);

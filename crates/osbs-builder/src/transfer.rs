@@ -37,6 +37,8 @@ pub(crate) struct TransferContext<'a> {
     pub threads: usize,
     /// A folder for downloads.
     pub scratch: &'a Path,
+    /// For lines that the build shows.
+    pub log: &'a dyn Fn(&str),
     pub cancel: &'a CancellationToken,
 }
 
@@ -81,7 +83,11 @@ pub(crate) fn transfer(
     let exclude = patterns("--exclude", &transfer.exclude)?;
     let mut items = Vec::new();
     for word in &transfer.sources {
-        items.extend(context.items(transfer, word, add, source)?);
+        let found = context.items(transfer, word, add, source)?;
+        if let ([], Source::Path(written)) = (found.as_slice(), word) {
+            (context.log)(&format!("{written} matches nothing in {}", source.place));
+        }
+        items.extend(found);
     }
     items.retain(|item| !item.is_excluded(&exclude));
     // Wild cards may match nothing, as with BuildKit.

@@ -264,3 +264,17 @@ fn as_fast_as_cp() {
         assert!(copy < 2.0 * cp.as_secs_f64() + 1.0, "{folder}: cp {cp:?}, COPY {copy} s");
     }
 }
+
+#[test]
+fn a_wild_card_that_matches_nothing_is_told() {
+    if !ready(PROGRAMS) {
+        return;
+    }
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let seen = Seen::default();
+    let text = "FROM scratch AS one\nCOPY *.txt *.none /x/\n";
+    site.build_with(text, |_| {}, &seen, &CancellationToken::new()).expect("build");
+    let lines = seen.lines.lock().expect("lock").clone();
+    assert_eq!(lines, [b"*.none matches nothing in the build context".to_vec()]);
+}
