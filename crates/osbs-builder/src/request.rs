@@ -9,14 +9,22 @@ use osbs_types::Architecture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Where images named in a Dockerfile come from. Implemented over a registry, an OCI folder, or ids that a plugin fixed.
 pub trait ParentImages: Sync {
-    /// The image for a name as it stands in FROM, COPY --from or RUN --mount from, with all its blobs in the store.
+    /// The image for a name as it stands in FROM, COPY --from or RUN --mount from, with all its blobs in the store. Asked
+    /// once in a build for each name and platform; stages side by side ask at the same time.
     ///
     /// # Errors
-    /// [`BuildError::Parent`], with the kind that says whose fault.
-    fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError>;
+    /// [`BuildError::Parent`], with the kind that says whose fault; soon after `cancel`, when another stage has failed
+    /// or the build is cancelled.
+    fn parent(
+        &self,
+        name: &str,
+        platform: &Architecture,
+        cancel: &CancellationToken,
+    ) -> Result<StoredImage, BuildError>;
 }
 
 /// Bounds on what one RUN may take of the machine. `None`: no bound of ours.

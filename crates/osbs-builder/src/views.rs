@@ -31,7 +31,8 @@ impl Executor<'_, '_> {
     }
 
     fn image(&self, name: &str, wanted: &Architecture) -> Result<StoredImage, BuildError> {
-        let image = self.request.parents.parent(name, wanted).map_err(|error| self.or_a_stage(name, error))?;
+        let image =
+            self.request.parents.parent(name, wanted, &self.cancel).map_err(|error| self.or_a_stage(name, error))?;
         let is = image.image_config.architecture();
         if !is.name.is_empty() && !wanted.accepts(&is) {
             let message = format!("it is for {is}, and {wanted} is wanted");

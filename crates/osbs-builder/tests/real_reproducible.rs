@@ -29,7 +29,7 @@ fn built(names: &[&str], age: Duration, threads: usize, clamp: Option<i64>) -> (
         let file = File::open(site.context().join("tree").join(name)).expect("open");
         file.set_modified(SystemTime::now() - age).expect("time");
     }
-    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+    let old = SystemTime::UNIX_EPOCH + Duration::new(1_500_000_000, 0);
     File::open(site.file("tree/old", "old")).and_then(|file| file.set_modified(old)).expect("time");
     let set = |request: &mut osbs_builder::BuildRequest<'_>| {
         request.clamp_mtime = clamp;

@@ -54,10 +54,10 @@ struct Parents<'a> {
 }
 
 impl ParentImages for Parents<'_> {
-    fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError> {
+    fn parent(&self, name: &str, platform: &Architecture, cancel: &CancellationToken) -> Result<StoredImage, BuildError> {
         match &self.extra {
             Some((known, image)) if known == name => Ok(image.clone()),
-            _ => self.site.parent(name, platform),
+            _ => self.site.parent(name, platform, cancel),
         }
     }
 }

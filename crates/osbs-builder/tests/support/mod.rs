@@ -78,7 +78,7 @@ impl BuildObserver for Seen {
 }
 
 impl ParentImages for Site {
-    fn parent(&self, name: &str, _platform: &Architecture) -> Result<StoredImage, BuildError> {
+    fn parent(&self, name: &str, _: &Architecture, _: &CancellationToken) -> Result<StoredImage, BuildError> {
         let missing = || Failure::message(ErrorKind::User, "no such image");
         self.images.get(name).cloned().ok_or_else(|| BuildError::parent(name, missing()))
     }

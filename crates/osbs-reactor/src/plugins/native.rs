@@ -166,7 +166,12 @@ struct ById<'a> {
 }
 
 impl ParentImages for ById<'_> {
-    fn parent(&self, name: &str, _platform: &Architecture) -> Result<StoredImage, BuildError> {
+    fn parent(
+        &self,
+        name: &str,
+        _platform: &Architecture,
+        _cancel: &CancellationToken,
+    ) -> Result<StoredImage, BuildError> {
         let failed = |source: Failure| BuildError::parent(name, source);
         let missing = |text: &str| failed(Failure::message(ErrorKind::Internal, text));
         let id: Digest = name.parse().map_err(|_| missing("FROM was not replaced by an image id"))?;

@@ -41,7 +41,7 @@ pub(super) async fn run(session: &Session, args: ImageBuildArgs) -> Result<u8, F
         observer: observer(session),
         fetcher: fetcher(&args.allow_address, &cancel)?,
     };
-    let parents = Parents::new(store.clone(), args.parent.clone(), args.insecure, cancel.clone());
+    let parents = Parents::new(store.clone(), args.parent.clone(), args.insecure);
     let args = Arc::new(args);
     let for_thread = Arc::clone(&args);
     let built = tokio::task::spawn_blocking(move || work.build(&for_thread, &parents, sink))

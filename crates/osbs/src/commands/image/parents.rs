@@ -7,21 +7,20 @@ use osbs_registry::{Credentials, Progress, Registry, RegistryConfig};
 use osbs_types::{Architecture, ErrorKind, Failure, PullSpec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// The registry of names without one, as Docker has it.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Pulls what a Dockerfile names. Called from a thread of its own, never from a task.
+/// Pulls what a Dockerfile names. Called from threads of the builder, never from a task; the builder asks once for an
+/// image, and for several at a time.
 pub(super) struct Parents {
     store: Store,
     replaced: BTreeMap<String, String>,
     insecure: bool,
-    cancel: CancellationToken,
     handle: Handle,
-    known: Mutex<BTreeMap<String, StoredImage>>,
 }
 
 /// One transport for all registries of this run.
@@ -55,23 +54,16 @@ pub(super) fn registry(host: &str, insecure: bool) -> Result<Registry, Failure> 
 }
 
 impl Parents {
-    pub(super) fn new(
-        store: Store,
-        replaced: Vec<(String, String)>,
-        insecure: bool,
-        cancel: CancellationToken,
-    ) -> Self {
-        Self {
-            store,
-            replaced: replaced.into_iter().collect(),
-            insecure,
-            cancel,
-            handle: Handle::current(),
-            known: Mutex::default(),
-        }
+    pub(super) fn new(store: Store, replaced: Vec<(String, String)>, insecure: bool) -> Self {
+        Self { store, replaced: replaced.into_iter().collect(), insecure, handle: Handle::current() }
     }
 
-    fn find(&self, name: &str, architecture: &Architecture) -> Result<StoredImage, Failure> {
+    fn find(
+        &self,
+        name: &str,
+        architecture: &Architecture,
+        cancel: &CancellationToken,
+    ) -> Result<StoredImage, Failure> {
         if let Some(path) = name.strip_prefix("oci:") {
             let (path, reference) = match path.rsplit_once(':') {
                 Some((path, reference)) if !reference.contains('/') => (path, Some(reference)),
@@ -87,7 +79,7 @@ impl Parents {
                 format!("{DEFAULT_REGISTRY}/{library}{spec}").parse().map_err(|e| Failure::new(ErrorKind::User, &e))?;
         }
         let registry = registry(spec.registry().unwrap_or(DEFAULT_REGISTRY), self.insecure)?;
-        let pull = osbs_registry::pull(&registry, &spec, architecture, &self.store, &self.cancel, Progress::none());
+        let pull = osbs_registry::pull(&registry, &spec, architecture, &self.store, cancel, Progress::none());
         let pulled = self.handle.block_on(pull).map_err(|e| Failure::new(e.kind(), &e))?;
         // Kept for the next build; gc takes it when nothing uses it.
         let image = ImageRef { descriptor: pulled.image.manifest.clone() };
@@ -99,15 +91,13 @@ impl Parents {
 }
 
 impl ParentImages for Parents {
-    fn parent(&self, name: &str, platform: &Architecture) -> Result<StoredImage, BuildError> {
-        let key = format!("{name} {platform}");
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(image) = known.get(&key) {
-            return Ok(image.clone());
-        }
+    fn parent(
+        &self,
+        name: &str,
+        platform: &Architecture,
+        cancel: &CancellationToken,
+    ) -> Result<StoredImage, BuildError> {
         let place = self.replaced.get(name).map_or(name, String::as_str);
-        let image = self.find(place, platform).map_err(|failure| BuildError::parent(name, failure))?;
-        known.insert(key, image.clone());
-        Ok(image)
+        self.find(place, platform, cancel).map_err(|failure| BuildError::parent(name, failure))
     }
 }
