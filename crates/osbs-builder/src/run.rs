@@ -211,6 +211,13 @@ fn containment_hint(last_lines: &[String], spec: &RunSpec<'_>) -> Option<String>
     if spec.id_map.is_some() && device {
         return Some("in a user namespace no device nodes can be made; build without one (--userns off)".into());
     }
+    let port = said(&["bind", "ermission denied"])
+        || said(&["socket", "not permitted"])
+        || said(&["ping", "ermission denied"]);
+    if spec.id_map.is_some() && spec.network == Network::Host && port {
+        let what = "ports below 1024 and raw sockets of the machine's network are not for a user namespace";
+        return Some(format!("{what}; use another port or RUN --network=none, or build with --userns off"));
+    }
     let set_id = said(&["setuid"]) || said(&["must be suid"]) || said(&["no new privileges"]);
     (spec.no_new_privileges && set_id).then(|| {
         "set-id programs have no effect in a RUN of root, unless sudo or doas was in the image before it: \

@@ -123,6 +123,11 @@ fn root_of_a_run_is_nobody_outside() {
     let (error, _) = failure(&site, node, |_| {});
     assert!(error.hint().is_some_and(|hint| hint.contains("--userns off")), "{error:?}");
     lines(&site, node, |request| request.user_namespace = UserNamespace::Off);
+    // The machine's network is not its own; a network of its own is.
+    let port = "FROM localhost/base\nRUN FLAG timeout 1 nc -l -p 80; [ $? -ge 124 ]\n";
+    let (error, _) = failure(&site, &port.replace("FLAG ", ""), |_| {});
+    assert!(error.hint().is_some_and(|hint| hint.contains("--network=none")), "{error:?}");
+    lines(&site, &port.replace("FLAG", "--network=none"), |_| {});
 }
 
 #[test]
