@@ -141,3 +141,31 @@ fn limits_of_the_site_reach_the_workers_commands() {
     let done = world.build(&url, &[]);
     assert!(done.code == 3 && done.err.contains("memory_limit") && done.err.contains("osbs.conf:4"), "{}", done.err);
 }
+
+#[test]
+fn a_site_may_take_the_commits_time() {
+    if !world::can_run() {
+        return;
+    }
+    let world = World::new();
+    world.write_conf("can_orchestrate = true\n", "reproducible: true\n");
+    let url = world.layered("timely", "RUN touch /new");
+    let log = ["-C", &world.path("git/timely").display().to_string(), "log", "-1", "--format=%ct"].map(str::to_owned);
+    let committed = Command::new("git").args(&log).output().expect("git starts").stdout;
+    let committed: i64 = String::from_utf8_lossy(&committed).trim().parse().expect("seconds");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let done = world.build(&url, &[]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let get = |path: String| -> Value {
+        let (code, body) = world.registry_get(&format!("/v2/test/timely/{path}"));
+        assert_eq!(code, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    };
+    let digest = |descriptor: &Value| descriptor["digest"].as_str().expect("a digest").to_owned();
+    let tag = world.tags("test/timely").pop().expect("a tag");
+    let index = get(format!("manifests/{tag}"));
+    let manifest = get(format!("manifests/{}", digest(&index["manifests"][0])));
+    let config = get(format!("blobs/{}", digest(&manifest["config"])));
+    let created: jiff::Timestamp = config["created"].as_str().expect("a time").parse().expect("RFC 3339");
+    assert_eq!(created.as_second(), committed);
+}
