@@ -69,8 +69,14 @@ fn nothing_changed_is_one_layer_too_and_both_formats_are_read() {
             format!("oci:{}:{name}", place.display())
         } else {
             let (cancel, names) = (CancellationToken::new(), ["localhost/x:1".to_owned()]);
-            osbs_image::write_docker_archive_plain(&site.store, &built.image, &names, &place, &cancel)
-                .expect("archive");
+            osbs_image::write_docker_archive_plain(
+                &site.store,
+                &built.image,
+                &names,
+                (&place, osbs_image::Checksums::None),
+                &cancel,
+            )
+            .expect("archive");
             format!("docker-archive:{}", place.display())
         };
         let to = format!("dir:{}-copy", place.display());

@@ -28,7 +28,9 @@ mod tar;
 mod unpack;
 mod unpacked;
 
-pub use archive::{ArchiveDigest, ArchiveError, ArchiveInfo, write_archive, write_docker_archive_plain};
+pub use archive::{
+    ArchiveChecksums, ArchiveDigest, ArchiveError, ArchiveInfo, Checksums, write_archive, write_docker_archive_plain,
+};
 pub use blob::{BlobReader, BlobWriter};
 pub use decompress::{ArchiveReader, open_archive};
 pub use error::StoreError;

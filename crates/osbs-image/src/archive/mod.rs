@@ -21,7 +21,7 @@ mod write;
 
 pub use digest::ArchiveDigest;
 pub use error::ArchiveError;
-pub use output::ArchiveInfo;
+pub use output::{ArchiveChecksums, ArchiveInfo, Checksums};
 #[cfg(test)]
 pub(crate) use splice::Splicer;
 pub use write::{write_archive, write_docker_archive_plain};

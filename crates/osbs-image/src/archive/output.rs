@@ -4,27 +4,43 @@ use crate::archive::error::ArchiveError;
 use crate::layer::pipeline::join;
 use md5::Md5;
 use osbs_types::Digest;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
-/// Facts about a written archive, as Koji wants them.
+/// Facts about a written archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveInfo {
     /// Size of the file.
     pub size: u64,
+    /// Size of the tar.
+    pub uncompressed_size: u64,
+    /// Where they were wanted.
+    pub checksums: Option<ArchiveChecksums>,
+}
+
+/// Checksums of a written archive, as Koji wants them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveChecksums {
     /// MD5 of the file, hex.
     pub md5: String,
     /// SHA-256 of the file.
     pub sha256: Digest,
-    /// Size of the tar.
-    pub uncompressed_size: u64,
     /// SHA-256 of the tar.
     pub uncompressed_sha256: Digest,
+}
+
+/// Which checksums are taken of an archive. They cost as much processor time as writing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    /// Those of [`ArchiveChecksums`].
+    Koji,
+    /// None.
+    None,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -33,6 +49,14 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn hashed<H: sha2::Digest>(pieces: Receiver<Arc<Vec<u8>>>) -> sha2::digest::Output<H> {
+    let mut hash = H::new();
+    for piece in pieces {
+        hash.update(piece.as_slice());
+    }
+    hash.finalize()
 }
 
 /// Pieces are gathered to this size before they are handed on.
@@ -46,8 +70,7 @@ pub(crate) struct HashedFile<'s> {
     size: u64,
     pending: Vec<u8>,
     hashers: Vec<SyncSender<Arc<Vec<u8>>>>,
-    md5: ScopedJoinHandle<'s, String>,
-    sha256: ScopedJoinHandle<'s, Digest>,
+    sums: Option<(ScopedJoinHandle<'s, String>, ScopedJoinHandle<'s, Digest>)>,
     done: Cleanup,
 }
 
@@ -65,36 +88,30 @@ impl Drop for Cleanup {
 /// What is known of the file.
 pub(crate) struct Written {
     pub size: u64,
-    pub md5: String,
-    pub sha256: Digest,
+    /// MD5 and SHA-256.
+    pub sums: Option<(String, Digest)>,
 }
 
 impl<'s> HashedFile<'s> {
-    pub(crate) fn create(scope: &'s Scope<'s, '_>, target: &Path) -> Result<Self, ArchiveError> {
+    pub(crate) fn create(scope: &'s Scope<'s, '_>, target: &Path, checksums: Checksums) -> Result<Self, ArchiveError> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let path = target.with_file_name(name);
         let file = File::create(&path).map_err(|source| ArchiveError::Output { path: path.clone(), source })?;
-        let (md5_in, md5_out) = sync_channel::<Arc<Vec<u8>>>(4);
-        let (sha_in, sha_out) = sync_channel::<Arc<Vec<u8>>>(4);
-        let md5 = scope.spawn(move || {
-            let mut hash = Md5::new();
-            for piece in md5_out {
-                hash.update(piece.as_slice());
-            }
-            hex(&hash.finalize())
-        });
-        let sha256 = scope.spawn(move || {
-            let mut hash = Sha256::new();
-            for piece in sha_out {
-                hash.update(piece.as_slice());
-            }
-            Digest::from_sha256(&hash.finalize().into())
+        let mut hashers = Vec::new();
+        let sums = (checksums == Checksums::Koji).then(|| {
+            let [md5, sha256] = [(); 2].map(|()| {
+                let (into, pieces) = sync_channel::<Arc<Vec<u8>>>(4);
+                hashers.push(into);
+                pieces
+            });
+            let md5 = scope.spawn(move || hex(&hashed::<Md5>(md5)));
+            let sha256 = scope.spawn(move || Digest::from_sha256(&hashed::<Sha256>(sha256).into()));
+            (md5, sha256)
         });
         let done = Cleanup(Some(path.clone()));
-        let hashers = vec![md5_in, sha_in];
         let pending = Vec::with_capacity(PIECE + PIECE / 4);
-        Ok(Self { target: target.to_owned(), path, file, size: 0, pending, hashers, md5, sha256, done })
+        Ok(Self { target: target.to_owned(), path, file, size: 0, pending, hashers, sums, done })
     }
 
     /// Appends bytes that `fill` puts at the end of the buffer it is given.
@@ -126,7 +143,8 @@ impl<'s> HashedFile<'s> {
     pub(crate) fn finish(mut self) -> Result<Written, ArchiveError> {
         self.flush()?;
         self.hashers.clear();
-        let written = Written { size: self.size, md5: join(self.md5), sha256: join(self.sha256) };
+        let sums = self.sums.map(|(md5, sha256)| (join(md5), join(sha256)));
+        let written = Written { size: self.size, sums };
         fs::rename(&self.path, &self.target)
             .map_err(|source| ArchiveError::Output { path: self.target.clone(), source })?;
         self.done.0 = None;

@@ -3,7 +3,7 @@
 use crate::archive::content::{inflate, layer_header, layer_padding, note, rest};
 use crate::archive::digest::state_behind;
 use crate::archive::error::ArchiveError;
-use crate::archive::output::{ArchiveInfo, HashedFile};
+use crate::archive::output::{ArchiveChecksums, ArchiveInfo, Checksums, HashedFile};
 use crate::archive::splice::Splicer;
 use crate::error::StoreError;
 use crate::layer::pipeline::{Output, Pipeline, join};
@@ -33,15 +33,15 @@ pub fn write_archive(
     store: &Store,
     image: &StoredImage,
     names: &[String],
-    out: &Path,
+    (out, checksums): (&Path, Checksums),
     cancel: &CancellationToken,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<ArchiveInfo, ArchiveError> {
     let rest = rest(store, image, names)?;
     thread::scope(|scope| {
         // Normally at hand; where it is not, the layers are inflated beside the writing.
-        let state = scope.spawn(|| state_behind(store, image, cancel));
-        let mut file = HashedFile::create(scope, out)?;
+        let state = (checksums == Checksums::Koji).then(|| scope.spawn(|| state_behind(store, image, cancel)));
+        let mut file = HashedFile::create(scope, out, checksums)?;
         let mut member = Member { crc: crc32fast::Hasher::new(), size: 0, compressor: BlockCompressor::new(6) };
         file.write(&GZIP_HEADER)?;
         for (number, layer) in image.layers.iter().enumerate() {
@@ -53,21 +53,16 @@ pub fn write_archive(
         member.own(&mut file, &rest)?;
         file.write(&gzip_trailer(member.crc.finalize(), member.size))?;
         progress(file.size());
-        let state = join(state)?;
-        info(state, &rest, file)
+        let state = state.map(join).transpose()?;
+        let written = file.finish()?;
+        let checksums = written.sums.zip(state).map(|(sums, state)| with_tar(sums, state, &rest));
+        Ok(ArchiveInfo { size: written.size, uncompressed_size: member.size, checksums })
     })
 }
 
-fn info(mut state: ArchiveState, rest: &[u8], file: HashedFile<'_>) -> Result<ArchiveInfo, ArchiveError> {
+fn with_tar((md5, sha256): (String, Digest), mut state: ArchiveState, rest: &[u8]) -> ArchiveChecksums {
     state.hash.update(rest);
-    let written = file.finish()?;
-    Ok(ArchiveInfo {
-        size: written.size,
-        md5: written.md5,
-        sha256: written.sha256,
-        uncompressed_size: state.size + rest.len() as u64,
-        uncompressed_sha256: Digest::from_sha256(&state.hash.finalize().into()),
-    })
+    ArchiveChecksums { md5, sha256, uncompressed_sha256: Digest::from_sha256(&state.hash.finalize().into()) }
 }
 
 /// The one gzip member.
@@ -214,12 +209,12 @@ pub fn write_docker_archive_plain(
     store: &Store,
     image: &StoredImage,
     names: &[String],
-    out: &Path,
+    (out, checksums): (&Path, Checksums),
     cancel: &CancellationToken,
 ) -> Result<ArchiveInfo, ArchiveError> {
     let rest = rest(store, image, names)?;
     thread::scope(|scope| {
-        let mut file = HashedFile::create(scope, out)?;
+        let mut file = HashedFile::create(scope, out, checksums)?;
         for (number, layer) in image.layers.iter().enumerate() {
             let size = note(store, layer, cancel)?.uncompressed_size;
             file.write(&layer_header(number, size))?;
@@ -238,12 +233,10 @@ pub fn write_docker_archive_plain(
         }
         file.write(&rest)?;
         let written = file.finish()?;
-        Ok(ArchiveInfo {
-            uncompressed_size: written.size,
-            uncompressed_sha256: written.sha256.clone(),
-            size: written.size,
-            md5: written.md5,
-            sha256: written.sha256,
-        })
+        let checksums = written.sums.map(|(md5, sha256)| {
+            let uncompressed_sha256 = sha256.clone();
+            ArchiveChecksums { md5, sha256, uncompressed_sha256 }
+        });
+        Ok(ArchiveInfo { uncompressed_size: written.size, size: written.size, checksums })
     })
 }

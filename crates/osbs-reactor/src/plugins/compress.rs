@@ -4,7 +4,7 @@
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::{ExportType, ExportedImage, Run};
 use async_trait::async_trait;
-use osbs_image::{StoredImage, write_archive};
+use osbs_image::{Checksums, StoredImage, write_archive};
 use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::json;
@@ -47,28 +47,31 @@ impl Plugin for Compress {
         let info = run
             .blocking(move |cancel| {
                 let progress = |done: u64| log.progress("archive", done, Some(total));
-                write_archive(&store, &image, &names, &out, cancel, &progress)
+                write_archive(&store, &image, &names, (&out, Checksums::Koji), cancel, &progress)
             })
             .await?;
+        let Some(sums) = info.checksums else {
+            return Err(PluginError::internal("the archive was written without its checksums"));
+        };
         run.log().info(format!("{}: {} bytes, {} uncompressed", path.display(), info.size, info.uncompressed_size));
         let result = json!({
             "path": path,
             "type": ExportType::DockerArchive.as_str(),
             "size": info.size,
-            "md5sum": info.md5,
-            "sha256sum": info.sha256.hex(),
+            "md5sum": sums.md5,
+            "sha256sum": sums.sha256.hex(),
             "uncompressed_size": info.uncompressed_size,
-            "uncompressed_sha256sum": info.uncompressed_sha256.hex(),
+            "uncompressed_sha256sum": sums.uncompressed_sha256.hex(),
         });
         run.facts.insert("archive".into(), result.clone());
         run.exported_images.push(ExportedImage {
             path,
             image_type: ExportType::DockerArchive,
             size: Some(info.size),
-            md5sum: Some(info.md5),
-            sha256sum: Some(info.sha256.hex().to_owned()),
+            md5sum: Some(sums.md5),
+            sha256sum: Some(sums.sha256.hex().to_owned()),
             uncompressed_size: Some(info.uncompressed_size),
-            uncompressed_sha256sum: Some(info.uncompressed_sha256.hex().to_owned()),
+            uncompressed_sha256sum: Some(sums.uncompressed_sha256.hex().to_owned()),
             ref_name: None,
         });
         Ok(Done::Value(result))

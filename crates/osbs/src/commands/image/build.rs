@@ -151,8 +151,6 @@ impl Builder {
             Format::Oci => ImageFormat::Oci,
             Format::Docker => ImageFormat::DockerV2S2,
         };
-        // So that writing the archive need not inflate the layer again to learn its checksum.
-        request.prepare_archive = args.result.output.iter().any(Output::is_compressed_archive);
         request.sink = sink.map(|sink| Box::new(sink) as _);
         request.runtime = runtime.as_ref().ok();
         request.no_runtime = runtime.as_ref().err().map(ToString::to_string);

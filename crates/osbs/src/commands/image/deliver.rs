@@ -7,7 +7,7 @@ use super::parents;
 use crate::session::Session;
 use crate::terminal::size;
 use osbs_builder::BuiltImage;
-use osbs_image::Store;
+use osbs_image::{Checksums, Store};
 use osbs_registry::{Progress, Registry};
 use osbs_types::{ErrorKind, Failure, PullSpec};
 use tokio_util::sync::CancellationToken;
@@ -56,15 +56,15 @@ pub(super) async fn deliver(
             let shown = path.display().to_string();
             let info = tokio::task::spawn_blocking(move || {
                 if compressed {
-                    osbs_image::write_archive(&store, &image, &names, &path, &cancel, &|_| {})
+                    osbs_image::write_archive(&store, &image, &names, (&path, Checksums::None), &cancel, &|_| {})
                 } else {
-                    osbs_image::write_docker_archive_plain(&store, &image, &names, &path, &cancel)
+                    osbs_image::write_docker_archive_plain(&store, &image, &names, (&path, Checksums::None), &cancel)
                 }
             })
             .await
             .map_err(|e| Failure::new(ErrorKind::Internal, &e))?
             .map_err(|e| Failure::new(e.kind(), &e))?;
-            session.note(&format!("wrote docker-archive:{shown}, {}, {}", size(info.size), info.sha256));
+            session.note(&format!("wrote docker-archive:{shown}, {}", size(info.size)));
         }
         Output::Push => {
             for tag in args.result.tag.iter().filter(|tag| tag.registry().is_some()) {
