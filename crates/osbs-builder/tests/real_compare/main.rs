@@ -18,6 +18,7 @@ use osbs_builder::{BuildError, BuildRequest, ParentImages, build};
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{StoredImage, write_oci_layout};
 use osbs_types::Architecture;
+use rustix::fs::StatVfsMountFlags;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,9 +39,9 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// What the cases call; all of busybox would be four hundred links in every tree.
 const APPLETS: &[&str] = &[
-    "[", "cat", "chgrp", "chmod", "chown", "cp", "cut", "date", "dd", "echo", "env", "expr", "false", "find",
-    "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo", "mknod", "mv", "printf", "pwd", "readlink", "rm", "rmdir",
-    "sed", "sh", "sleep", "sort", "stat", "tail", "tar", "test", "touch", "tr", "true", "truncate", "wc",
+    "[", "cat", "chgrp", "chmod", "chown", "cp", "cut", "date", "dd", "echo", "env", "expr", "false", "find", "grep",
+    "head", "id", "ln", "ls", "mkdir", "mkfifo", "mknod", "mv", "printf", "pwd", "readlink", "rm", "rmdir", "sed",
+    "sh", "sleep", "sort", "stat", "tail", "tar", "test", "touch", "tr", "true", "truncate", "wc",
 ];
 /// Cases at once.
 const THREADS: usize = 3;
@@ -54,7 +55,12 @@ struct Parents<'a> {
 }
 
 impl ParentImages for Parents<'_> {
-    fn parent(&self, name: &str, platform: &Architecture, cancel: &CancellationToken) -> Result<StoredImage, BuildError> {
+    fn parent(
+        &self,
+        name: &str,
+        platform: &Architecture,
+        cancel: &CancellationToken,
+    ) -> Result<StoredImage, BuildError> {
         match &self.extra {
             Some((known, image)) if known == name => Ok(image.clone()),
             _ => self.site.parent(name, platform, cancel),
@@ -129,7 +135,9 @@ struct Corpus {
 /// Memory where there is enough: hundreds of builds write some gigabytes, which nobody keeps.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let room = rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize > 4 << 30);
+    let limits = StatVfsMountFlags::NODEV | StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOEXEC;
+    let room = rustix::fs::statvfs(memory)
+        .is_ok_and(|stat| stat.f_bavail * stat.f_frsize > 4 << 30 && !stat.f_flag.intersects(limits));
     if room { memory.to_owned() } else { std::env::temp_dir() }
 }
 

@@ -96,7 +96,8 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        // Lazily: a program that another thread is starting may hold a folder of it open for a moment.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
