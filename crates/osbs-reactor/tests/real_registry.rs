@@ -114,7 +114,7 @@ async fn pushed(server: &Server, name: &str, arch: &str, env: &str) -> Descripto
 async fn pushed_index(server: &Server, name: &str, tag: &str, env: &str) -> Digest {
     let mut members = Vec::new();
     for arch in ["amd64", "arm64"] {
-        let manifest = pushed(server, &format!("{name}:{tag}-{arch}"), arch, env).await;
+        let manifest = Box::pin(pushed(server, &format!("{name}:{tag}-{arch}"), arch, env)).await;
         members.push(IndexMember { manifest, architecture: osbs_types::Architecture::new(arch) });
     }
     put_index(&server.client(), name, tag, &build_index(&members)).await.unwrap()
