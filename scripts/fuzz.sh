@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs fuzz targets, guided by coverage, with the stable compiler: the engine is libFuzzer, built from its crate.
 # usage: scripts/fuzz.sh CACHE SECONDS [TARGET...]         (all targets when none is named, as many at once as cores)
-#   FUZZ_SANITIZER=address   also finds misuse of memory by C libraries; about half as fast
+#   FUZZ_SANITIZER=address   also finds misuse of memory by unsafe Rust, and of the heap by C libraries; half as fast
 # What is found lies in CACHE/fuzz/found/TARGET, inputs that reach new code in CACHE/fuzz/corpus/TARGET.
 set -euo pipefail
 cd "$(dirname "$0")/.."
