@@ -383,13 +383,17 @@ impl InstructionError {
             Self::Unsupported { instead, .. } => instead.clone(),
             Self::Limit { advice, .. } => advice.clone(),
             Self::Fetch { source, .. } => source.hint.clone(),
-            Self::NoAgent { id } => Some(format!("give its socket with the request, or leave required out for {id:?}")),
+            Self::NoAgent { id } => {
+                Some(format!("osbs image build --ssh {id} gives one; or leave required out, if it can do without"))
+            }
             Self::LaterStage { .. } => Some("a stage reads from those above it only: move the other one up".into()),
             Self::NoSuchAccount { what, file, .. } => {
                 let make = if *what == "user" { "useradd" } else { "groupadd" };
                 Some(format!("make it by RUN {make} before, write its number, or look at {file} of the parent image"))
             }
-            Self::NoSecret { id } => Some(format!("give it with the request, or write required=false for {id:?}")),
+            Self::NoSecret { id } => Some(format!(
+                "osbs image build --secret id={id},src=FILE gives it; or leave required out, if it can do without"
+            )),
             Self::File(FileError { full: Some(_), .. }) => Some("free some space, then build again".into()),
             Self::File(FileError { action: "set the owner of", source, .. })
                 if source.kind() == io::ErrorKind::InvalidInput =>
@@ -475,6 +479,8 @@ impl BuildError {
             // The position stands in its own field; not twice on the screen.
             failure.message.clone_from(text);
             failure.position = Some(position.clone());
+        } else {
+            failure.position = self.position().cloned();
         }
         failure.hint = self.hint();
         failure
