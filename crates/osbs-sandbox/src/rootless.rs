@@ -138,7 +138,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("newuidmap"), "").expect("written");
         let path = format!("bin:{}:/bin", dir.path().display());
-        assert_eq!(find(OsStr::new(&path), "newuidmap"), None, "it cannot be executed");
+        assert_eq!(find(dir.path().as_os_str(), "newuidmap"), None, "it cannot be executed");
         assert_eq!(find(OsStr::new(&path), "sh"), Some("/bin/sh".into()));
         assert_eq!(find(OsStr::new(""), "sh"), None);
     }
