@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// So many files go through the mounted overlay before the rest is put off.
 const WORTH_POSTPONING: u64 = 256;
@@ -62,11 +62,7 @@ impl TreeCopy<'_> {
 
     /// Copies what was put off into `upper`, the overlay's upper folder, which must not be mounted now.
     pub(crate) fn resume(&self, work: PutOff, upper: BorrowedFd<'_>) -> Result<(), CopyStop> {
-        let mut buffer = Vec::new();
-        for file in work.files {
-            let filled = fill(self, &file.source, &file.target, &file.stat, &mut buffer);
-            filled.map_err(|failure| self.failure(failure, &file.shown))?;
-        }
+        self.fill_all(&work.files)?;
         self.links.reopen(upper);
         let mut folders = Vec::with_capacity(work.folders.len());
         let failed: Arc<Mutex<Option<FileError>>> = Arc::default();
@@ -81,6 +77,28 @@ impl TreeCopy<'_> {
             folders.push(folder);
         }
         self.start(folders, failed)
+    }
+
+    /// The large files, several at a time.
+    fn fill_all(&self, files: &[PostponedFile]) -> Result<(), CopyStop> {
+        let next = AtomicUsize::new(0);
+        let stop = Mutex::new(None);
+        let work = || {
+            let mut buffer = Vec::new();
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(failure) = fill(self, &file.source, &file.target, &file.stat, &mut buffer) {
+                    lock(&stop).get_or_insert(self.failure(failure, &file.shown));
+                    next.store(files.len(), Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.rules.threads.min(files.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        stop.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// Puts a folder off if that pays.
