@@ -57,7 +57,9 @@ pub enum StoreError {
         digest: Digest,
     },
     /// A limit was passed.
-    #[error("{what} is refused: more than {limit} {unit} (an administrator can raise {option:?} in limits.json in the store's folder)")]
+    #[error(
+        "{what} is refused: more than {limit} {unit} (an administrator can raise {option:?} in limits.json in the store's folder)"
+    )]
     Limit {
         /// The document.
         what: String,

@@ -117,8 +117,12 @@ impl<R: Read> TarReader<R> {
                     return Err(refuse(&self.what, input[..100].split(|b| *b == 0).next().unwrap_or_default(), reason));
                 }
                 ParseEvent::GlobalExtensions { consumed, pax_data } => {
+                    // A name that stood in front of it would be the next entry's to some, and nobody's to others.
                     check_chain(input)
-                        .and_then(|_| check_global(pax_data))
+                        .and_then(
+                            |chain| if chain.last == 0 { Ok(()) } else { Err("it stands behind a name".to_owned()) },
+                        )
+                        .and_then(|()| check_global(pax_data))
                         .map_err(|reason| refuse(&self.what, b"", reason))?;
                     self.spend(consumed)?;
                     want = 512;
@@ -341,7 +345,13 @@ fn kind_of(entry: &ParsedEntry<'_>) -> Result<EntryKind, String> {
     let folder_name = entry.path.ends_with(b"/");
     match entry.entry_type {
         // The tar of 1979 knew a folder by the slash.
-        EntryType::Regular if folder_name && entry.header.as_bytes()[156] == 0 => Ok(EntryKind::Folder),
+        EntryType::Regular if entry.header.as_bytes()[156] == 0 && entry.header.path_bytes().ends_with(b"/") => {
+            if folder_name {
+                Ok(EntryKind::Folder)
+            } else {
+                Err("one of its names is that of a folder".to_owned())
+            }
+        }
         EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse if folder_name => {
             Err("it is a file with the name of a folder".to_owned())
         }

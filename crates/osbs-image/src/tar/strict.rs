@@ -61,12 +61,14 @@ fn check_header(block: &[u8; BLOCK], header: &Header) -> Result<(), String> {
         check_number(&block[field], false).map_err(|reason| format!("its {name} {reason}"))?;
     }
     check_number(&block[136..148], true).map_err(|reason| format!("its time {reason}"))?;
+    for field in [329..337, 337..345] {
+        check_number(&block[field], false).map_err(|reason| format!("its device number {reason}"))?;
+    }
     let (magic, prefix, kind) = (&block[257..265], &block[345..500], block[156]);
     let star = &block[508..512] == b"tar\0";
     if header.is_gnu() {
-        // GNU keeps times there, in incremental archives; a Go of 2017 wrote a prefix there by mistake.
-        let times = [&prefix[..12], &prefix[12..24]];
-        if kind != b'S' && prefix[0] != 0 && times.iter().any(|time| check_number(time, true).is_err()) {
+        // GNU keeps times there, in incremental archives, which are no images; a Go of 2017 wrote a prefix there by mistake.
+        if kind != b'S' && prefix[0] != 0 {
             return Err("it has a prefix in a GNU header, which has no place for one".to_owned());
         }
     } else if header.is_ustar() {
@@ -94,13 +96,13 @@ fn check_number(field: &[u8], signed: bool) -> Result<(), String> {
     let start = field.iter().position(|byte| !blank(byte)).unwrap_or(field.len());
     let digits = field[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
     let rest = &field[start + digits..];
-    match rest.first() {
-        // Some skip zero bytes in front, to others they end the number.
-        Some(0) if digits == 0 && rest.iter().any(u8::is_ascii_digit) => Err("begins with a zero byte".to_owned()),
-        None | Some(0) => Ok(()),
-        Some(byte) if blank(byte) => Ok(()),
-        Some(_) => Err("is no octal number".to_owned()),
+    // What stands behind the first zero byte is nothing to all.
+    let (until_zero, behind) = rest.split_at(rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len()));
+    if digits == 0 && behind.iter().any(u8::is_ascii_digit) {
+        // But some skip zero bytes in front.
+        return Err("begins with a zero byte".to_owned());
     }
+    if until_zero.iter().all(blank) { Ok(()) } else { Err("is no octal number".to_owned()) }
 }
 
 /// Every record of a PAX header, and nothing between or behind them.
@@ -187,11 +189,12 @@ mod tests {
         for field in good {
             assert_eq!(check_number(field, false), Ok(()), "{field:?}");
         }
-        let bad: [&[u8]; 6] = [
+        let bad: [&[u8]; 7] = [
             b"+000644\0",
             b"-1\0\0\0\0\0\0",
             b"\x0000644\0",
             b"12x\0\0\0\0\0",
+            b"00 0000\0",
             b"\x81\0\0\0\0\0\0\0",
             b"\xff\xff\xff\xff\xff\xff\xff\xff",
         ];
