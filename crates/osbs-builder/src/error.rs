@@ -1,11 +1,11 @@
 //! What can go wrong while a Dockerfile becomes an image: where, whose fault, what next. Texts end up on one screen.
 
+pub use crate::file_error::FileError;
 use osbs_image::{LayerError, Store, StoreError};
 use osbs_sandbox::{ForeignError, MountError, RuntimeError};
 use osbs_types::{ErrorKind, Failure, Position};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::io;
 
 /// A build failed.
 #[derive(Debug, thiserror::Error)]
@@ -259,49 +259,7 @@ fn command_failed(exit_code: i32, signal: Option<i32>) -> String {
     }
 }
 
-/// A file operation failed.
-#[derive(Debug)]
-pub struct FileError {
-    /// The verb: `create`, `read`, `copy`.
-    pub action: &'static str,
-    /// The file: in the image when it starts with a slash, else in the context or the work folder.
-    pub path: PathBuf,
-    /// Why.
-    pub source: io::Error,
-    /// The file system that is full, when that is why.
-    pub full: Option<String>,
-}
-
-impl FileError {
-    pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
-        Self { action, path: path.into(), source: source.into(), full: None }
-    }
-
-    /// Names the file system if this is about space; `folder` is one that lies on it.
-    pub(crate) fn located(mut self, folder: &Path) -> Self {
-        if is_full(&self.source) {
-            self.full = Some(crate::disk::describe(folder));
-        }
-        self
-    }
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(full) = &self.full {
-            f.write_str(&disk_full(Some(full)))?;
-        }
-        write!(f, "cannot {} {}", self.action, self.path.display())
-    }
-}
-
-impl std::error::Error for FileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
-
-fn disk_full(full: Option<&str>) -> String {
+pub(crate) fn disk_full(full: Option<&str>) -> String {
     full.map(|full| format!("disk full: {full}; ")).unwrap_or_default()
 }
 
@@ -320,17 +278,6 @@ fn chain_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
         at = error.source();
     }
     false
-}
-
-impl FileError {
-    fn kind(&self) -> ErrorKind {
-        use io::ErrorKind as K;
-        match self.source.kind() {
-            K::StorageFull | K::QuotaExceeded | K::OutOfMemory | K::ReadOnlyFilesystem => ErrorKind::Resource,
-            K::PermissionDenied if self.path.is_absolute() => ErrorKind::Resource,
-            _ => ErrorKind::User,
-        }
-    }
 }
 
 impl PlanError {

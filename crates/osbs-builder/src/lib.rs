@@ -18,6 +18,7 @@ mod error;
 mod executor;
 mod fetcher;
 mod file_copy;
+mod file_error;
 mod file_mode;
 mod hard_links;
 mod history;
