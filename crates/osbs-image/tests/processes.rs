@@ -1,6 +1,8 @@
 //! Several processes on one store: a layer is unpacked at most once a machine, side by side with the others of its image,
 //! and a process that dies in the middle leaves nothing that another would believe.
 
+#![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
+
 mod support;
 
 use osbs_image::{ImageFormat, ImageRef, Store, StoredImage};

@@ -195,7 +195,7 @@ fn perform(root: &Path, what: What, [a, b, c, d]: [u32; 4], paths: &mut Paths) -
             file.set_len(pick(&[160_000, 200_000], c))?;
         }
         What::WriteInside => {
-            File::options().write(true).open(file(paths)?)?.write_all_at(b"inside", u64::from(b % 600))?
+            File::options().write(true).open(file(paths)?)?.write_all_at(b"inside", u64::from(b % 600))?;
         }
         What::Append => File::options().append(true).open(file(paths)?)?.write_all(b"more")?,
         What::Truncate => File::options().write(true).open(file(paths)?)?.set_len(u64::from(b % 2000))?,

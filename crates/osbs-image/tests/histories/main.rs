@@ -63,7 +63,9 @@ fn random_histories() {
                 })
             })
             .collect();
-        workers.into_iter().for_each(|worker| worker.join().expect("see above"));
+        for worker in workers {
+            worker.join().expect("see above");
+        }
     });
 }
 

@@ -121,7 +121,7 @@ pub fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (key, value) in records {
         let rest = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
-        let digits = (1..).find(|digits| (rest.len() + digits).to_string().len() == *digits).expect("some number");
+        let digits = (1..20).find(|digits| (rest.len() + digits).to_string().len() == *digits).expect("some number");
         body.extend_from_slice((rest.len() + digits).to_string().as_bytes());
         body.extend_from_slice(&rest);
     }

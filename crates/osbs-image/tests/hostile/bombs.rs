@@ -39,7 +39,7 @@ fn made(name: &str) -> Vec<u8> {
             encoder.write_all(&file(10 * GIB)).expect("memory");
             encoder.flush().expect("memory");
             let before = encoder.get_ref().len();
-            encoder.write_all(&[0; 1 << 20]).expect("memory");
+            encoder.write_all(&vec![0; 1 << 20]).expect("memory");
             encoder.flush().expect("memory");
             let block = encoder.get_ref()[before..].to_vec();
             [encoder.get_ref().as_slice(), &block.repeat(10 * 1024)].concat()
@@ -47,7 +47,7 @@ fn made(name: &str) -> Vec<u8> {
         "zstd zeros" => {
             let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("memory");
             for _ in 0..64 {
-                frame.write_all(&[0; 1 << 20]).expect("memory");
+                frame.write_all(&vec![0; 1 << 20]).expect("memory");
             }
             let frame = frame.finish().expect("memory");
             [zstd::encode_all(file(10 * GIB).as_slice(), 1).expect("memory"), frame.repeat(160)].concat()
@@ -73,7 +73,7 @@ fn made(name: &str) -> Vec<u8> {
             [pax(&records), entry(b'0', b"x", b"", b""), end()].concat()
         }
         "global headers" => {
-            let mut global = pax(&[("comment", &[b'c'; 900_000])]);
+            let mut global = pax(&[("comment", &vec![b'c'; 900_000])]);
             let block: &mut [u8; 512] = global.first_chunk_mut().expect("a header");
             block[156] = b'g';
             sum(block);

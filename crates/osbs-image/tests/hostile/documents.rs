@@ -145,7 +145,7 @@ fn no_image_makes_the_store_wait() {
         });
         send.send(()).expect("the test waits");
     });
-    receive.recv_timeout(Duration::from_secs(60)).expect("the store waits for itself");
+    receive.recv_timeout(Duration::from_mins(1)).expect("the store waits for itself");
     work.join().expect("all is well");
 }
 
@@ -158,6 +158,7 @@ fn every_limit_is_told_with_its_name() {
     let two = [entry(b'0', b"folder/a", b"", b"1"), entry(b'0', b"b", b"", &[7; 3000]), end()].concat();
     let long =
         [crate::archive::pax(&[("SCHILY.xattr.user.note", &[b'x'; 500])]), entry(b'0', b"x", b"", b""), end()].concat();
+    #[expect(clippy::type_complexity, reason = "a table")]
     let cases: &[(&str, &[u8], fn(&mut Limits))] = &[
         ("entries", &two, |limits| limits.entries = 1),
         ("bytes", &two, |limits| limits.bytes = 3000),

@@ -1,6 +1,8 @@
 //! Hostile images, by the lines of past holes in builders: each is refused or contained, soon and in little memory, and what
 //! is outside stays untouched.
 
+#![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
+
 mod archive;
 mod bombs;
 mod documents;

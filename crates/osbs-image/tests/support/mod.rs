@@ -1,4 +1,5 @@
 //! What the tests with real programs share: programs, overlay mounts, random trees and their comparison.
+#![allow(clippy::unnecessary_debug_formatting, reason = "names may be any bytes")]
 #![allow(dead_code, reason = "every test file uses another part")]
 #![allow(clippy::print_stdout, reason = "tells why a test skips, or what it measured")]
 
@@ -235,7 +236,7 @@ fn step(random: &mut Random, root: &Path, any: &Path, fresh: &Path) -> std::io::
         }
         4 | 5 => fs::create_dir(fresh)?,
         6 => {
-            std::os::unix::fs::symlink(random.pick(&["/no/such/place", "./x", "no/where", ".", "\u{fc}mlaut"]), fresh)?
+            std::os::unix::fs::symlink(random.pick(&["/no/such/place", "./x", "no/where", ".", "\u{fc}mlaut"]), fresh)?;
         }
         7 if fs::symlink_metadata(any)?.is_file() => {
             fs::hard_link(any, fresh)?;
