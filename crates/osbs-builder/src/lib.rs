@@ -27,6 +27,7 @@ mod kept_layer;
 mod once;
 mod open_folder;
 mod plan;
+mod plan_error;
 mod put_off;
 mod removal;
 mod request;
@@ -43,9 +44,10 @@ mod variables;
 mod views;
 
 pub use build::build;
-pub use error::{BuildError, FileError, InstructionError, PlanError};
+pub use error::{BuildError, FileError, InstructionError};
 pub use fetcher::{CheckedOut, Fetcher, GitSource};
 pub use osbs_image::ImageFormat;
+pub use plan_error::PlanError;
 pub use request::{
     BuildObserver, BuildRequest, BuiltImage, Limits, ParentImages, RunLimits, RunNetwork, StageLabel, UserNamespace,
 };

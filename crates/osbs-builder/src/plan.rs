@@ -1,6 +1,7 @@
 //! Which stages a target needs, and which images these need.
 
-use crate::error::{BuildError, PlanError};
+use crate::error::BuildError;
+use crate::plan_error::PlanError;
 use crate::request::StageLabel;
 use crate::variables::GlobalArgs;
 use osbs_dockerfile::{Dockerfile, Instruction, InstructionKind, MountText, Stage, nearest};

@@ -1,6 +1,6 @@
 //! `osbs image build`, from the options to the line that says what was built.
 
-use super::args::{Format, ImageBuildArgs, Output};
+use super::args::{Format, ImageBuildArgs};
 use super::deliver::{deliver, start_upload};
 use super::fetching::fetcher;
 use super::inputs;
