@@ -5,7 +5,8 @@
 //! lasts, all of it can be read; after a power cut the mark is of another run and the layer is unpacked again. Garbage
 //! collection, which nobody waits for, writes everything through and says so in the marks.
 //!
-//! Measured: with one layer of 700 MB just unpacked, syncfs took 1.4 s beside 2.9 s for the unpacking itself.
+//! Measured (`examples/measure.rs`, two busy cores, ext4): 60 layers, 300 MB in 12,000 files, were unpacked in 1.8 s; gc,
+//! writing them through, took 0.7 s more.
 
 use crate::error::StoreError;
 use crate::layer::LayerError;
