@@ -27,8 +27,8 @@ pub use osbs_conf::{
 pub use problem::{ConfigError, Parsed, Problem, ProblemKind, Severity};
 pub use reactor_config::{
     ClusterAuth, ClusterChoice, ClusterEntry, FetchConfig, HideFiles, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig,
-    OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig, ReactorConfig, RegistryEntry, SigningIntent, SmtpConfig,
-    SourceRegistry,
+    OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig, ReactorConfig, RegistryEntry, RunConfig, RunUserNamespace,
+    SigningIntent, SmtpConfig, SourceRegistry,
 };
 pub use registry_uri::{RegistryUri, RegistryUriError, Scheme};
 pub use repository_files::{

@@ -1,8 +1,10 @@
 //! `config.yaml`, the reactor's environment configuration (`reactor.md` 5.1): the whole schema, read and checked even where
 //! nothing uses a key yet, so that a site learns of a mistake before a build does.
 
+mod run;
 mod services;
 
+pub use run::{RunConfig, RunUserNamespace};
 pub use services::{
     ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth,
     PulpConfig, SigningIntent, SmtpConfig,
@@ -107,6 +109,7 @@ pub struct ReactorConfig {
     pub fail_on_digest_mismatch: bool,
     pub hide_files: Option<HideFiles>,
     pub fetch: FetchConfig,
+    pub run: RunConfig,
     /// Images take the commit's time for all that is later. A key of ours.
     pub reproducible: bool,
     pub required_secrets: Vec<String>,
@@ -247,6 +250,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         fail_on_digest_mismatch: root.boolean("fail_on_digest_mismatch").unwrap_or(true),
         hide_files: root.object("hide_files").and_then(hide_files),
         fetch: root.object("fetch").map(services::fetch).unwrap_or_default(),
+        run: root.object("run").map(run::run).unwrap_or_default(),
         reproducible: root.boolean("reproducible").unwrap_or(false),
         required_secrets: root.texts("required_secrets").unwrap_or_default(),
         worker_token_secrets: root.texts("worker_token_secrets").unwrap_or_default(),

@@ -126,6 +126,21 @@ fn build_methods() {
 }
 
 #[test]
+fn how_a_run_is_contained() {
+    let run =
+        |text: &str| ReactorConfig::parse(&format!("version: 1\n{text}"), "config.yaml").map(|parsed| parsed.value.run);
+    assert_eq!(run("").unwrap(), RunConfig::default());
+    let said = run("run: {user_namespace: never, network: none, pids: 500, timeout: 60}\n").unwrap();
+    let namespace = RunUserNamespace::Never;
+    let expected = RunConfig { user_namespace: namespace, without_network: true, pids: Some(500), timeout: Some(60) };
+    assert_eq!(said, expected);
+    let error = run("run: {user_namespace: maybe, network: some, pids: 0, timeout: soon, memory: 1}\n").unwrap_err();
+    for part in ["maybe", "some", "pids", "timeout", "memory"] {
+        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+    }
+}
+
+#[test]
 fn what_add_may_fetch() {
     let text = "version: 1\nfetch: {allow: [artifacts.example.com, 10.0.0.0/8], deny: [10.9.0.0/16], timeout: 60, max_size: 5}\n";
     let fetch = ReactorConfig::parse(text, "config.yaml").unwrap().value.fetch;

@@ -10,13 +10,17 @@ use crate::push_targets::{image_repository, push_targets};
 use crate::run::Run;
 use crate::source::SourceTree;
 use async_trait::async_trait;
-use osbs_builder::{BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, StageLabel};
+use osbs_builder::{
+    BuildError, BuildObserver, BuildRequest, BuiltImage, ParentImages, RunLimits, RunNetwork, StageLabel, UserNamespace,
+};
+use osbs_config::{RunConfig, RunUserNamespace};
 use osbs_dockerfile::Dockerfile;
 use osbs_image::{ImageFormat, ImageRef, Store, StoredImage};
 use osbs_registry::{UploadOutcome, UploadSink};
 use osbs_types::{Architecture, Digest, ErrorKind, Failure, Level, Phase};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Files that plugins put into the build context. They reach the image whatever `.dockerignore` says (`reactor.md` M28).
@@ -64,6 +68,7 @@ struct Job {
     architecture: Architecture,
     format: ImageFormat,
     imaging: crate::imaging::Imaging,
+    run_rules: RunConfig,
     clamp_mtime: Option<i64>,
     fetcher: osbs_fetch::WebFetcher,
 }
@@ -88,6 +93,7 @@ impl Job {
             architecture: run.config.architecture(&run.platform()),
             format: image_format(run),
             imaging,
+            run_rules: run.config.run,
             clamp_mtime: if run.config.reproducible { commit_time(run)? } else { None },
             fetcher: crate::fetching::fetcher(run),
         })
@@ -119,7 +125,7 @@ impl Job {
         request.compression = self.imaging.compression;
         request.threads = self.imaging.threads;
         request.clamp_mtime = self.clamp_mtime;
-        request.run_limits = self.imaging.run_limits;
+        contain(&mut request, &self.run_rules, self.imaging.run_limits);
         request.cgroup.clone_from(&self.imaging.cgroup);
         request.runtime = runtime.as_ref().ok();
         request.sink = sink.map(|sink| Box::new(sink) as _);
@@ -127,6 +133,21 @@ impl Job {
         request.prepare_archive = true;
         osbs_builder::build(request, observer, cancel)
     }
+}
+
+/// What the site says of every RUN, beside the limits that the build came with.
+fn contain(request: &mut BuildRequest<'_>, rules: &RunConfig, limits: RunLimits) {
+    request.run_limits = RunLimits {
+        pids: rules.pids.or(limits.pids),
+        time: rules.timeout.map(|seconds| Duration::from_secs(seconds.into())).or(limits.time),
+        ..limits
+    };
+    request.network = if rules.without_network { RunNetwork::None } else { RunNetwork::Host };
+    request.user_namespace = match rules.user_namespace {
+        RunUserNamespace::Auto => UserNamespace::Auto,
+        RunUserNamespace::Always => UserNamespace::Always,
+        RunUserNamespace::Never => UserNamespace::Off,
+    };
 }
 
 /// The text of the ignore file: that of the Dockerfile's own name, else the context's.
