@@ -1,11 +1,12 @@
 //! Images between repositories of one registry, without passing through this machine where the registry can mount.
 
+use crate::inspect::manifest;
 use crate::pull::PARALLEL;
 use crate::{Registry, RegistryError};
 use futures_util::{StreamExt, TryStreamExt};
 use osbs_http::RequestBody;
+use osbs_image::Descriptor;
 use osbs_image::media_type::is_manifest;
-use osbs_image::{Descriptor, Manifest};
 use osbs_types::{Digest, Reference};
 use tokio_util::sync::CancellationToken;
 
@@ -60,8 +61,7 @@ async fn copy_all(
         return Err(RegistryError::MediaType { image, media_type: media_type.clone() });
     }
     if from != to {
-        let parsed: Manifest =
-            serde_json::from_slice(&fetched.bytes).map_err(|source| RegistryError::Manifest { image, source })?;
+        let parsed = manifest(&fetched).map_err(|source| RegistryError::Manifest { image, source })?;
         let blobs = parsed.layers.iter().chain([&parsed.config]);
         // Collected: a lazy closure in the stream makes this future too special to be sent between threads by a caller.
         let copies: Vec<_> = blobs.map(|blob| copy_blob(registry, from, to, blob)).collect();

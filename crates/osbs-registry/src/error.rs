@@ -93,14 +93,14 @@ pub enum RegistryError {
         /// What is wrong.
         problem: String,
     },
-    /// A manifest that is not JSON of its media type.
+    /// A manifest, index or config that is not what its media type says, or could be read as something else too.
     #[error("the manifest of {image} cannot be understood")]
     Manifest {
         /// The image.
         image: String,
-        /// Where.
+        /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: StoreError,
     },
     /// A manifest of a kind that cannot be used here.
     #[error(

@@ -2,7 +2,7 @@
 
 use crate::{Fetched, Registry, RegistryError};
 use osbs_image::media_type::{is_index, is_manifest};
-use osbs_image::{Descriptor, ImageConfig, Index, Manifest};
+use osbs_image::{Descriptor, ImageConfig, Index, Limits, Manifest, StoreError};
 use osbs_types::{Architecture, Digest, PullSpec, Reference};
 
 /// An image as the registry describes it, without its layers.
@@ -47,7 +47,7 @@ pub async fn inspect(
 ) -> Result<Inspected, RegistryError> {
     let Chosen { fetched, parsed, index } = choose(registry, spec, architecture).await?;
     let config_bytes = registry.small_blob(&registry.repository_of(spec), &parsed.config).await?;
-    let config: ImageConfig = serde_json::from_slice(&config_bytes)
+    let config = ImageConfig::parse(&config_bytes, parsed.config.digest.as_str(), &Limits::default())
         .map_err(|source| RegistryError::Manifest { image: shown(registry, spec), source })?;
     Ok(Inspected { manifest: fetched.descriptor, manifest_bytes: fetched.bytes, parsed, config, config_bytes, index })
 }
@@ -69,14 +69,15 @@ pub(crate) async fn choose(
     let image = || shown(registry, spec);
     let parse = |source| RegistryError::Manifest { image: image(), source };
     if is_manifest(&named.descriptor.media_type) {
-        let parsed = serde_json::from_slice(&named.bytes).map_err(parse)?;
+        let parsed = manifest(&named).map_err(parse)?;
         return Ok(Chosen { fetched: named, parsed, index: None });
     }
     let wrong_type = |media_type: &str| RegistryError::MediaType { image: image(), media_type: media_type.to_owned() };
     if !is_index(&named.descriptor.media_type) {
         return Err(wrong_type(&named.descriptor.media_type));
     }
-    let index: Index = serde_json::from_slice(&named.bytes).map_err(parse)?;
+    let Descriptor { media_type, digest, .. } = &named.descriptor;
+    let index = Index::parse(&named.bytes, media_type, digest.as_str(), &Limits::default()).map_err(parse)?;
     let entry = match architecture {
         Some(wanted) => index.select(wanted).ok_or_else(|| no_such_platform(image(), wanted, &index))?,
         None => index.manifests.first().ok_or_else(|| wrong_type("an empty index"))?,
@@ -87,8 +88,14 @@ pub(crate) async fn choose(
     if !is_manifest(&fetched.descriptor.media_type) || fetched.descriptor.media_type != entry.media_type {
         return Err(wrong_type(&fetched.descriptor.media_type));
     }
-    let parsed = serde_json::from_slice(&fetched.bytes).map_err(parse)?;
+    let parsed = manifest(&fetched).map_err(parse)?;
     Ok(Chosen { fetched, parsed, index: Some(named) })
+}
+
+/// What was fetched as a manifest is one, and nothing else too.
+pub(crate) fn manifest(fetched: &Fetched) -> Result<Manifest, StoreError> {
+    let Descriptor { media_type, digest, .. } = &fetched.descriptor;
+    Manifest::parse(&fetched.bytes, media_type, digest.as_str(), &Limits::default())
 }
 
 fn no_such_platform(image: String, wanted: &Architecture, index: &Index) -> RegistryError {

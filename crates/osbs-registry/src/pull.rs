@@ -5,7 +5,7 @@ use crate::progress::Counter;
 use crate::response::MAX_CONFIG;
 use crate::{Progress, Registry, RegistryError};
 use futures_util::{StreamExt, TryStreamExt};
-use osbs_image::{Descriptor, ImageConfig, Store, StoreError, StoredImage};
+use osbs_image::{Descriptor, ImageConfig, Limits, Store, StoreError, StoredImage};
 use osbs_types::{Architecture, Digest, PullSpec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -119,8 +119,8 @@ fn check_architecture(
     config: &[u8],
 ) -> Result<(), RegistryError> {
     let image = || shown(registry, spec);
-    let config: ImageConfig =
-        serde_json::from_slice(config).map_err(|source| RegistryError::Manifest { image: image(), source })?;
+    let config = ImageConfig::parse(config, &image(), &Limits::default())
+        .map_err(|source| RegistryError::Manifest { image: image(), source })?;
     let found = config.architecture();
     if found.name.is_empty() || wanted.accepts(&found) {
         return Ok(());
