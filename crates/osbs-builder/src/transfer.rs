@@ -181,12 +181,10 @@ impl Item {
 fn stopped(context: &TransferContext<'_>, stop: CopyStop) -> InstructionError {
     match stop {
         CopyStop::Failed(error) => InstructionError::File(error.located(context.scratch)),
-        CopyStop::TooMany { what, limit, field } => {
-            let advice = format!(
-                "leave out what is not needed (.dockerignore, --exclude); whoever asks for builds raises {field} of the \
-                 request"
-            );
-            InstructionError::Limit { what: what.to_owned(), limit, advice: Some(advice) }
+        CopyStop::TooMany { what, limit } => {
+            let advice = "leave out what is not needed (.dockerignore, --exclude), or copy it in parts: the limit is \
+                          that of one instruction";
+            InstructionError::Limit { what: what.to_owned(), limit, advice: Some(advice.to_owned()) }
         }
         CopyStop::Reserved { path } => InstructionError::BadValue {
             what: "file name",

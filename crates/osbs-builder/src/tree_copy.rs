@@ -87,7 +87,7 @@ pub(crate) struct Rules<'a> {
 #[derive(Debug)]
 pub(crate) enum CopyStop {
     Failed(FileError),
-    TooMany { what: &'static str, limit: String, field: &'static str },
+    TooMany { what: &'static str, limit: String },
     Reserved { path: PathBuf },
     Cancelled,
 }
@@ -246,7 +246,7 @@ impl<'a> TreeCopy<'a> {
         let depth = parent.depth + 1;
         if depth > self.rules.max_depth {
             let limit = format!("{} levels of folders", self.rules.max_depth);
-            return Err(CopyStop::TooMany { what: "the depth of the tree", limit, field: "Limits::depth" });
+            return Err(CopyStop::TooMany { what: "the depth of the tree", limit });
         }
         let folder = Folder {
             source,
@@ -316,7 +316,6 @@ impl<'a> TreeCopy<'a> {
             return Err(CopyStop::TooMany {
                 what: "the number of files",
                 limit: format!("{} files", self.rules.max_files),
-                field: "Limits::files",
             });
         }
         if done.is_multiple_of(64) && self.cancel.is_cancelled() {
@@ -413,7 +412,7 @@ impl<'a> TreeCopy<'a> {
             return FileError::new(action, path, error).into();
         }
         let limit = format!("{} bytes, reached at {}", self.rules.max_bytes, path.display());
-        CopyStop::TooMany { what: "what is copied", limit, field: "Limits::copied_bytes" }
+        CopyStop::TooMany { what: "what is copied", limit }
     }
 }
 

@@ -222,12 +222,12 @@ fn limits_are_named_with_what_to_do() {
     };
     let limits = Limits::default();
     let ignore = ".dockerignore";
-    check("COPY many /x\n", Limits { files: 20, ..limits }, &["number of files", "20", "Limits::files", ignore]);
-    check("COPY many /x\n", Limits { copied_bytes: 100, ..limits }, &["100 bytes", "Limits::copied_bytes", ignore]);
+    check("COPY many /x\n", Limits { files: 20, ..limits }, &["number of files", "20", "in parts", ignore]);
+    check("COPY many /x\n", Limits { copied_bytes: 100, ..limits }, &["100 bytes", "in parts", ignore]);
     check("COPY many/1 /x\n", Limits { copied_bytes: 7, ..limits }, &["7 bytes", "many/1"]);
     check("COPY sparse /x\n", limits, &["bytes", "sparse"]);
     check("COPY . /x\n", limits, &["bytes"]);
-    check("COPY deep /x\n", Limits { depth: 10, ..limits }, &["10 levels", "Limits::depth"]);
+    check("COPY deep /x\n", Limits { depth: 10, ..limits }, &["10 levels", "in parts"]);
     // What is left out does not count.
     fs::write(site.context().join(".dockerignore"), "sparse\nmany/[2-9]*\n").expect("ignore file");
     let set = |request: &mut BuildRequest<'_>| request.limits = Limits { copied_bytes: 1000, ..limits };
