@@ -372,12 +372,10 @@ fn unknown_plugin(run: &mut Run, phase: Phase, name: &str) -> Failure {
 /// Special values replaced, unknown names dropped (`reactor.md` 1.4).
 fn arguments(run: &Run, plugin: &Resolved) -> PluginArgs {
     let mut args = plugin.entry.args.clone();
-    if let Some(known) = plugin.kind.accepts {
-        let unknown: Vec<_> = args.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
-        for name in unknown {
-            run.logger.warning(format!("argument {name:?} is not known to this plugin: dropped"));
-            args.shift_remove(&name);
-        }
+    let unknown: Vec<_> = args.keys().filter(|name| !plugin.kind.knows(name)).cloned().collect();
+    for name in unknown {
+        run.logger.warning(format!("argument {name:?} is not known to this plugin: dropped"));
+        args.shift_remove(&name);
     }
     let special = special_values(run);
     for value in args.values_mut() {

@@ -244,7 +244,16 @@ impl PluginArgs {
 /// Makes a plugin from its arguments.
 pub type MakePlugin = dyn Fn(PluginArgs) -> Result<Box<dyn Plugin>, PluginError> + Send + Sync;
 
-/// A kind of plugin, as the engine knows it.
+/// An argument a plugin knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginArgument {
+    /// Its name in `args`.
+    pub name: &'static str,
+    /// What it says, with its default; empty: accepted for old templates and not looked at.
+    pub meaning: &'static str,
+}
+
+/// A kind of plugin, as the engine knows it, and what `osbs plugins show` tells of it.
 #[derive(Clone)]
 pub struct PluginType {
     /// Its name in plugin lists.
@@ -253,8 +262,17 @@ pub struct PluginType {
     pub phases: &'static [Phase],
     /// Whether a build survives its failure, unless the list says otherwise.
     pub allowed_to_fail: bool,
-    /// The arguments it knows; `None`: it takes any.
-    pub accepts: Option<&'static [&'static str]>,
+    /// The arguments it knows; others are dropped with a warning.
+    pub arguments: Vec<PluginArgument>,
+    /// Whether it takes any argument.
+    pub accepts_anything: bool,
+    /// What it is for, in one sentence.
+    pub purpose: &'static str,
+    /// What it looks at besides its arguments: keys of the site's configuration, files of the repository, what other
+    /// plugins left.
+    pub reads: &'static [&'static str],
+    /// What it leaves: changes to the image, the registry, the records, state for other plugins.
+    pub writes: &'static [&'static str],
     /// Makes one.
     pub make: Arc<MakePlugin>,
 }
@@ -266,21 +284,64 @@ impl PluginType {
         phases: &'static [Phase],
         make: impl Fn(PluginArgs) -> Result<Box<dyn Plugin>, PluginError> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, phases, allowed_to_fail: false, accepts: Some(&[]), make: Arc::new(make) }
+        Self {
+            name,
+            phases,
+            allowed_to_fail: false,
+            arguments: Vec::new(),
+            accepts_anything: false,
+            purpose: "",
+            reads: &[],
+            writes: &[],
+            make: Arc::new(make),
+        }
     }
 
-    /// With these arguments.
+    /// What it is for, in one sentence.
     #[must_use]
-    pub fn accepts(mut self, names: &'static [&'static str]) -> Self {
-        self.accepts = Some(names);
+    pub fn purpose(mut self, purpose: &'static str) -> Self {
+        self.purpose = purpose;
+        self
+    }
+
+    /// With this argument.
+    #[must_use]
+    pub fn argument(mut self, name: &'static str, meaning: &'static str) -> Self {
+        self.arguments.push(PluginArgument { name, meaning });
+        self
+    }
+
+    /// With these arguments, which are accepted for old templates and not looked at.
+    #[must_use]
+    pub fn accepts(mut self, names: &[&'static str]) -> Self {
+        self.arguments.extend(names.iter().map(|name| PluginArgument { name, meaning: "" }));
         self
     }
 
     /// With whatever the list says.
     #[must_use]
     pub fn accepts_anything(mut self) -> Self {
-        self.accepts = None;
+        self.accepts_anything = true;
         self
+    }
+
+    /// What it looks at besides its arguments.
+    #[must_use]
+    pub fn reads(mut self, what: &'static [&'static str]) -> Self {
+        self.reads = what;
+        self
+    }
+
+    /// What it leaves.
+    #[must_use]
+    pub fn writes(mut self, what: &'static [&'static str]) -> Self {
+        self.writes = what;
+        self
+    }
+
+    /// Whether it knows an argument of that name.
+    pub fn knows(&self, argument: &str) -> bool {
+        self.accepts_anything || self.arguments.iter().any(|known| known.name == argument)
     }
 
     /// A build survives its failure.
@@ -304,6 +365,11 @@ impl PluginTypes {
     /// The type of that name for that phase.
     pub fn find(&self, name: &str, phase: Phase) -> Option<&PluginType> {
         self.0.iter().find(|kind| kind.name == name && kind.phases.contains(&phase))
+    }
+
+    /// Every type, in the order they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &PluginType> {
+        self.0.iter()
     }
 
     /// All names, for messages and tests.
