@@ -13,6 +13,7 @@ mod names;
 mod render;
 mod render_v6;
 mod secrets;
+mod site_program;
 mod templates;
 mod worker_request;
 
@@ -27,6 +28,7 @@ pub use names::{
 pub use render::{RenderInput, Rendered, render};
 pub use render_v6::render_user_params;
 pub use secrets::{SECRETS_ROOT, SecretMount, default_mount_point};
+pub use site_program::{ImageForm, SiteProgram};
 pub use templates::{LATEST, inner_template_name, template, template_from_dir};
 pub use worker_request::{build_kwargs, config_kwargs};
 

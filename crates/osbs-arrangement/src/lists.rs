@@ -1,6 +1,7 @@
 //! Plugin lists: what a run does, phase by phase (`reactor.md` 1.2).
 
 use crate::error::ArrangementError;
+use crate::site_program::SiteProgram;
 use osbs_types::Phase;
 use serde_json::{Map, Value};
 
@@ -15,12 +16,14 @@ pub struct PluginEntry {
     pub required: bool,
     /// Overrides the plugin's own default.
     pub is_allowed_to_fail: Option<bool>,
+    /// The site's own program that this plugin is; else it is one of ours.
+    pub program: Option<SiteProgram>,
 }
 
 impl PluginEntry {
     /// Required, without arguments.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), args: Map::new(), required: true, is_allowed_to_fail: None }
+        Self { name: name.to_owned(), args: Map::new(), required: true, is_allowed_to_fail: None, program: None }
     }
 
     fn to_json(&self) -> Value {
@@ -33,6 +36,10 @@ impl PluginEntry {
         }
         if let Some(allowed) = self.is_allowed_to_fail {
             entry.insert("is_allowed_to_fail".to_owned(), Value::from(allowed));
+        }
+        if let Some(program) = &self.program {
+            let program = serde_json::to_value(program).expect("made of texts and numbers");
+            entry.insert("program".to_owned(), program);
         }
         Value::Object(entry)
     }
@@ -99,7 +106,8 @@ impl PluginLists {
             };
             for (index, item) in items.into_iter().enumerate() {
                 let path = format!("{}[{index}]", phase.key());
-                lists.phase_mut(phase).push(entry(item, &path).map_err(|(path, problem)| fail(&path, problem))?);
+                let read = entry(item, phase, &path).map_err(|(path, problem)| fail(&path, problem))?;
+                lists.phase_mut(phase).push(read);
             }
         }
         lists.other = object;
@@ -194,7 +202,7 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 /// The entry, or the path and the problem.
-fn entry(item: Value, path: &str) -> Result<PluginEntry, (String, String)> {
+fn entry(item: Value, phase: Phase, path: &str) -> Result<PluginEntry, (String, String)> {
     let Value::Object(object) = item else {
         return Err((path.to_owned(), format!("expected an object, found {}", kind_of(&item))));
     };
@@ -211,8 +219,9 @@ fn entry(item: Value, path: &str) -> Result<PluginEntry, (String, String)> {
             ("required", Value::Bool(required)) => entry.required = required,
             ("is_allowed_to_fail", Value::Bool(allowed)) => entry.is_allowed_to_fail = Some(allowed),
             ("required" | "is_allowed_to_fail", _) => return wrong("true or false"),
+            ("program", value) => entry.program = Some(program(value, phase, path)?),
             _ => {
-                let allowed = "unknown key (allowed: name, args, required, is_allowed_to_fail)";
+                let allowed = "unknown key (allowed: name, args, required, is_allowed_to_fail, program)";
                 return Err((format!("{path}.{key}"), allowed.to_owned()));
             }
         }
@@ -223,6 +232,14 @@ fn entry(item: Value, path: &str) -> Result<PluginEntry, (String, String)> {
     Ok(entry)
 }
 
+/// The program of the entry at `path`, or the path and the problem.
+pub(crate) fn program(value: Value, phase: Phase, path: &str) -> Result<SiteProgram, (String, String)> {
+    let fail = |problem: String| (format!("{path}.program"), problem);
+    let program: SiteProgram = serde_json::from_value(value).map_err(|error| fail(error.to_string()))?;
+    program.check(phase).map_err(fail)?;
+    Ok(program)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +247,7 @@ mod tests {
     #[test]
     fn there_and_back() {
         let text = r#"{"client_version": "1", "prebuild_plugins": [{"name": "a", "args": {"x": [1]}, "required": false}],
-            "exit_plugins": [{"name": "b", "is_allowed_to_fail": true}]}"#;
+            "exit_plugins": [{"name": "b", "is_allowed_to_fail": true, "program": {"command": ["/x"], "image": "oci"}}]}"#;
         let lists = PluginLists::parse(text, "t").unwrap();
         assert_eq!(lists.other["client_version"], "1");
         assert_eq!(PluginLists::from_json(lists.to_json(), "t").unwrap(), lists);
@@ -247,6 +264,10 @@ mod tests {
             (r#"{"exit_plugins": [{"name": ""}]}"#, "exit_plugins[0].name: expected a text"),
             (r#"{"exit_plugins": [{"name": "a", "argz": 1}]}"#, "exit_plugins[0].argz: unknown key"),
             (r#"{"exit_plugins": [{"name": "a", "required": 1}]}"#, "expected true or false, found a number"),
+            (
+                r#"{"exit_plugins": [{"name": "a", "program": {"command": ["x"]}}]}"#,
+                "exit_plugins[0].program: command: ",
+            ),
         ] {
             let error = PluginLists::parse(text, "t").unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -63,7 +63,7 @@ pub fn render(template: PluginLists, input: &RenderInput<'_>) -> Result<Rendered
     check_kind(input.params, input.is_auto)?;
     let mut work = Work { lists: template, removed: Vec::new(), mounts: Mounts::default(), input };
     if let Some(customization) = input.customization {
-        work.removed = customization.apply(&mut work.lists);
+        work.removed = customization.apply(&mut work.lists)?;
     }
     work.scratch_and_triggers();
     work.orchestration();

@@ -21,7 +21,7 @@ pub fn render_user_params(
     customization: Option<&Customization>,
 ) -> Result<(PluginLists, Vec<Removal>), ArrangementError> {
     check_kind(params, false)?;
-    let mut removed = customization.map(|customization| customization.apply(&mut lists)).unwrap_or_default();
+    let mut removed = customization.map_or(Ok(Vec::new()), |customization| customization.apply(&mut lists))?;
     for (condition, plugins, reason) in removals(params) {
         for plugin in plugins.iter().filter(|_| condition) {
             lists.remove(plugin, reason, &mut removed);
