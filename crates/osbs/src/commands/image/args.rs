@@ -24,7 +24,7 @@ use std::time::Duration;
     osbs image build . --output docker-archive:web.tar.gz --reproducible --memory 2g --run-timeout 20m\n  \
     osbs image build . --output oci:/tmp/web --secret id=token,src=token.txt --ssh default\n\n\
     An ignore file is read: FILE.dockerignore beside the Dockerfile FILE, else .dockerignore of the context.\n\
-    What of the Dockerfile is served, and what differs from Docker: docs/user.md, \"Dockerfiles\".")]
+    What of the Dockerfile is served, and what differs from Docker: docs/user.md, \"Dockerfile\".")]
 pub(super) struct ImageBuildArgs {
     /// The build context
     #[arg(default_value = ".", value_name = "DIR")]
