@@ -3,7 +3,7 @@
 use crate::{FetchError, FetchLimits, shown_url};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use osbs_http::{AddressRule, HeaderValue, HttpError, Request, Response, Transport, Url, header};
+use osbs_http::{AddressRule, HeaderValue, HttpError, Request, Response, Transport, Url, UrlRule, header};
 use osbs_types::Secret;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -33,7 +33,7 @@ pub(crate) fn login(url: &Url) -> Option<Secret> {
     Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
 }
 
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -45,34 +45,54 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     out
 }
 
-/// Fetches `url` into the file, from its start. Returns when the server says that it was last changed.
-pub(crate) async fn download(
-    transport: &Transport,
-    limits: &FetchLimits,
-    url: &str,
-    into: &mut File,
-) -> Result<Option<i64>, FetchError> {
-    let url = parse(url)?;
-    let mut part =
-        Part { transport, limits, login: login(&url), url: &url, into, written: 0, same: None, modified: None };
-    let (mut cuts, mut mark) = (0, 0);
-    loop {
-        let Err(cut) = part.connection().await? else { return Ok(part.modified) };
-        if part.written >= mark + PROGRESS {
-            (cuts, mark) = (0, part.written);
+/// How one file is fetched; for callers on the runtime.
+#[derive(Clone)]
+pub struct Download<'a> {
+    /// Sends the requests.
+    pub transport: &'a Transport,
+    /// How much, and how long.
+    pub limits: FetchLimits,
+    /// Which addresses may be reached.
+    pub addresses: AddressRule,
+    /// Which URLs, after redirects too; `None`: any.
+    pub urls: Option<UrlRule>,
+    /// Told of the bytes so far, and of the whole when the server says.
+    pub progress: &'a (dyn Fn(u64, Option<u64>) + Send + Sync),
+}
+
+impl Download<'_> {
+    /// Fetches `url` into the file, from its start. A connection that breaks is gone on with where it broke. Returns when
+    /// the server says that it was last changed. Drop the future to cancel.
+    ///
+    /// # Errors
+    /// No answer, one that means failure, or a limit; never with a credential in its text.
+    pub async fn run(&self, url: &str, into: &mut File) -> Result<Option<i64>, FetchError> {
+        let seconds = self.limits.time.as_secs();
+        let late = |_| FetchError::TooSlow { url: shown_url(url), seconds };
+        tokio::time::timeout(self.limits.time, self.whole(url, into)).await.map_err(late)?
+    }
+
+    async fn whole(&self, url: &str, into: &mut File) -> Result<Option<i64>, FetchError> {
+        let url = parse(url)?;
+        let mut part = Part { job: self, login: login(&url), url: &url, into, written: 0, same: None, modified: None };
+        let (mut cuts, mut mark) = (0, 0);
+        loop {
+            let Err(cut) = part.connection().await? else { return Ok(part.modified) };
+            if part.written >= mark + PROGRESS {
+                (cuts, mark) = (0, part.written);
+            }
+            cuts += 1;
+            if !cut.is_transient() || cuts > self.transport.config().retry.retries {
+                return Err(cut.into());
+            }
+            self.transport.wait_before_retry(&url, cuts, &cut.to_string()).await;
         }
-        cuts += 1;
-        if !cut.is_transient() || cuts > transport.config().retry.retries {
-            return Err(cut.into());
-        }
-        transport.wait_before_retry(&url, cuts, &cut.to_string()).await;
     }
 }
 
 /// What has come so far.
 struct Part<'a> {
-    transport: &'a Transport,
-    limits: &'a FetchLimits,
+    job: &'a Download<'a>,
     url: &'a Url,
     login: Option<Secret>,
     into: &'a mut File,
@@ -86,7 +106,8 @@ impl Part<'_> {
     /// One connection. The inner error is a cut.
     async fn connection(&mut self) -> Result<Result<(), HttpError>, FetchError> {
         let mut request = Request::get(self.url.clone())
-            .addresses(AddressRule::PublicOnly)
+            .addresses(self.job.addresses)
+            .only(self.job.urls.clone())
             .allow_plain_http(true)
             .authorization(self.login.clone())
             // The file itself is wanted, not a compressed form of it.
@@ -100,7 +121,7 @@ impl Part<'_> {
             }
             _ => self.restart()?,
         }
-        let mut response = self.transport.send(&request).await?;
+        let mut response = self.job.transport.send(&request).await?;
         match response.status().as_u16() {
             200 => self.restart()?,
             206 if self.written > 0 => match response.content_range() {
@@ -119,6 +140,7 @@ impl Part<'_> {
         }
         self.same = validator(&response);
         self.modified = response.last_modified();
+        let total = response.content_length().map(|rest| self.written.saturating_add(rest));
         self.check_size(response.content_length().unwrap_or(0))?;
         loop {
             let piece = match response.chunk().await {
@@ -129,6 +151,7 @@ impl Part<'_> {
             self.check_size(piece.len() as u64)?;
             self.into.write_all(&piece).map_err(FetchError::local("write what is downloaded"))?;
             self.written += piece.len() as u64;
+            (self.job.progress)(self.written, total);
         }
     }
 
@@ -140,7 +163,7 @@ impl Part<'_> {
     }
 
     fn check_size(&self, more: u64) -> Result<(), FetchError> {
-        let limit = self.limits.bytes;
+        let limit = self.job.limits.bytes;
         if self.written.saturating_add(more) <= limit {
             return Ok(());
         }

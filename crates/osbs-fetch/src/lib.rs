@@ -1,21 +1,24 @@
-//! What `ADD` fetches: files by URL and git repositories.
+//! What `ADD` and other steps of a build fetch: files by URL and git repositories.
 //!
 //! URLs come from strangers. Every address is judged after name resolution and after each redirect, and the address that
 //! was judged is the one that is connected to, by git too. Sizes and times are bounded. Nothing of a repository is run:
 //! git fetches objects and writes no work tree; the files come out of `git archive` through our own unpacking, below a
 //! folder that they cannot leave. Must not know Dockerfiles: [`osbs_builder::Fetcher`] is all it serves.
 //!
-//! Start at [`WebFetcher`].
+//! Start at [`WebFetcher`], which serves the builder; [`Download`] is one file of it, for who is on the runtime.
 
+mod allowed;
 mod download;
 mod error;
 mod git_program;
 mod repository;
 
+pub use allowed::{AllowedUrls, BadAllowedUrl};
+pub use download::Download;
 pub use error::FetchError;
 
 use osbs_builder::{CheckedOut, Fetcher, GitSource};
-use osbs_http::{HttpError, Transport};
+use osbs_http::{AddressRule, HttpError, Transport};
 use osbs_types::{ErrorKind, Failure};
 use std::ffi::OsString;
 use std::fs::File;
@@ -120,7 +123,9 @@ impl WebFetcher {
 
 impl Fetcher for WebFetcher {
     fn fetch(&self, url: &str, into: &mut File) -> Result<Option<i64>, Box<Failure>> {
-        self.run(url, download::download(&self.transport, &self.limits, url, into))
+        let (transport, limits) = (&self.transport, self.limits);
+        let job = Download { transport, limits, addresses: AddressRule::PublicOnly, urls: None, progress: &|_, _| {} };
+        self.run(url, job.run(url, into))
     }
 
     fn checkout(&self, repository: &GitSource, into: &Path) -> Result<CheckedOut, Box<Failure>> {
@@ -136,7 +141,7 @@ impl Fetcher for WebFetcher {
 }
 
 /// A URL as messages show it, also one that is none: without user and password.
-pub(crate) fn shown_url(text: &str) -> String {
+pub fn shown_url(text: &str) -> String {
     match osbs_http::Url::parse(text) {
         Ok(url) if url.has_host() => osbs_http::shown(&url),
         _ => {

@@ -79,6 +79,12 @@ pub enum HttpError {
         /// The rule that denied it.
         rule: AddressRule,
     },
+    /// The URL, or one that it redirects to, is none of those this request may reach.
+    #[error("{url} is not among what may be fetched here")]
+    UrlNotAllowed {
+        /// Where to, [`shown`].
+        url: String,
+    },
     /// Plain HTTP where it is not allowed.
     #[error("{url} is plain HTTP, which is not allowed here")]
     PlainHttp {
@@ -139,6 +145,13 @@ pub enum HttpError {
         /// Where to, [`shown`].
         url: String,
     },
+    /// Certificates of authorities that are none.
+    #[error("expected certificates in PEM, -----BEGIN CERTIFICATE-----")]
+    Roots {
+        /// What is wrong with them; nothing when there are none.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
     /// The HTTP client could not be set up: no root certificates, a bad proxy or certificate in the configuration.
     #[error("the HTTP client cannot be set up; for https the package ca-certificates must be installed")]
     Setup {
@@ -165,7 +178,9 @@ impl HttpError {
             | Self::TooManyRedirects { .. }
             | Self::TooLarge { .. }
             | Self::Json { .. } => ErrorKind::Remote,
-            Self::AddressDenied { .. } | Self::PlainHttp { .. } => ErrorKind::Policy,
+            Self::AddressDenied { .. } | Self::UrlNotAllowed { .. } | Self::PlainHttp { .. } | Self::Roots { .. } => {
+                ErrorKind::Policy
+            }
             Self::Scheme { .. } => ErrorKind::User,
             Self::RequestBody { .. } | Self::Setup { .. } => ErrorKind::Resource,
             Self::BodyUsed { .. } => ErrorKind::Internal,

@@ -27,7 +27,7 @@ pub use config::{RetryPolicy, Timeouts, TransportConfig};
 pub use error::{HttpError, shown};
 pub use osbs_types::{AddressListError, AddressLists, Network};
 pub use redirect::same_origin;
-pub use request::Request;
+pub use request::{Request, UrlRule};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode};
 pub use response::Response;

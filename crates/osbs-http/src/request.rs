@@ -5,8 +5,33 @@ use bytes::Bytes;
 use osbs_types::Secret;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
+
+/// Which URLs a request may reach, itself and by redirects. Of a site's configuration; the addresses behind them are
+/// judged besides.
+#[derive(Clone)]
+pub struct UrlRule(Arc<dyn Fn(&Url) -> bool + Send + Sync>);
+
+impl UrlRule {
+    /// Those for which `allows` is true.
+    pub fn new(allows: impl Fn(&Url) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(allows))
+    }
+
+    /// Whether this URL is one.
+    pub fn allows(&self, url: &Url) -> bool {
+        (self.0)(url)
+    }
+}
+
+impl fmt::Debug for UrlRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UrlRule")
+    }
+}
 
 /// What to send, and what is allowed while sending it. The strict choice is the default everywhere.
 #[derive(Debug, Clone)]
@@ -19,6 +44,7 @@ pub struct Request {
     pub(crate) skip_verification: bool,
     pub(crate) allow_plain_http: bool,
     pub(crate) addresses: AddressRule,
+    pub(crate) urls: Option<UrlRule>,
     pub(crate) retry: bool,
     pub(crate) deadline: Option<Duration>,
     pub(crate) use_default_deadline: bool,
@@ -36,6 +62,7 @@ impl Request {
             skip_verification: false,
             allow_plain_http: false,
             addresses: AddressRule::PublicOnly,
+            urls: None,
             retry: true,
             deadline: None,
             use_default_deadline: true,
@@ -102,6 +129,13 @@ impl Request {
     #[must_use]
     pub fn addresses(mut self, rule: AddressRule) -> Self {
         self.addresses = rule;
+        self
+    }
+
+    /// Which URLs may be reached, by redirects too; `None`: any.
+    #[must_use]
+    pub fn only(mut self, rule: Option<UrlRule>) -> Self {
+        self.urls = rule;
         self
     }
 

@@ -53,6 +53,23 @@ impl Transport {
         Self { inner: Arc::new(Inner { config, clients: Mutex::default(), on_retry }) }
     }
 
+    /// The same transport with connections of its own, which trusts these certificates (PEM) beside those it trusts already:
+    /// for a server whose certificate a site's own authority has signed.
+    ///
+    /// # Errors
+    /// There is no certificate in them, or one that is none.
+    pub fn trusting(&self, pem: &[u8]) -> Result<Self, HttpError> {
+        let found =
+            reqwest::Certificate::from_pem_bundle(pem).map_err(|source| HttpError::Roots { source: Some(source) })?;
+        if found.is_empty() {
+            return Err(HttpError::Roots { source: None });
+        }
+        let mut config = self.inner.config.clone();
+        config.extra_roots.push(pem.to_vec());
+        let on_retry = self.inner.on_retry.clone();
+        Ok(Self { inner: Arc::new(Inner { config, clients: Mutex::default(), on_retry }) })
+    }
+
     /// The settings.
     pub fn config(&self) -> &TransportConfig {
         &self.inner.config
@@ -139,6 +156,9 @@ impl Transport {
     async fn follow(&self, request: &Request) -> Result<Response, HttpError> {
         let mut hop = Hop::first(request);
         for _ in 0..=self.inner.config.max_redirects {
+            if request.urls.as_ref().is_some_and(|rule| !rule.allows(&hop.url)) {
+                return Err(HttpError::UrlNotAllowed { url: shown(&hop.url) });
+            }
             let response = self.exchange(request, &hop).await?;
             let again = request.body.can_be_sent_again();
             let next = redirect::target(&request.method, &hop.url, response.status(), response.headers(), again)?;
