@@ -28,7 +28,7 @@ pub use problem::{ConfigError, Parsed, Problem, ProblemKind, Severity};
 pub use reactor_config::{
     ClusterAuth, ClusterChoice, ClusterEntry, FetchConfig, HideFiles, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig,
     OmpsConfig, OpenshiftConfig, PulpAuth, PulpConfig, ReactorConfig, RegistryEntry, RunConfig, RunUserNamespace,
-    SigningIntent, SmtpConfig, SourceRegistry,
+    SigningIntent, SmtpAuth, SmtpConfig, SmtpTls, SourceRegistry,
 };
 pub use registry_uri::{RegistryUri, RegistryUriError, Scheme};
 pub use repository_files::{

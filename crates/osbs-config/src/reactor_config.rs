@@ -3,19 +3,21 @@
 
 mod run;
 mod services;
+mod smtp;
 
 pub use run::{RunConfig, RunUserNamespace};
 pub use services::{
     ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth,
-    PulpConfig, SigningIntent, SmtpConfig,
+    PulpConfig, SigningIntent,
 };
+pub use smtp::{SmtpAuth, SmtpConfig, SmtpTls};
 
 use crate::container_yaml::{BUILD_METHODS, BuildMethod};
 use crate::fields::{Checker, Fields};
 use crate::node::{Key, Node};
 use crate::problem::{ConfigError, Parsed, ProblemKind, Severity};
 use crate::registry_uri::{RegistryUri, RegistryUriError};
-use osbs_types::{Architecture, ErrorKind, Platform};
+use osbs_types::{Architecture, ErrorKind, Platform, without_logins};
 use std::collections::BTreeMap;
 
 /// `clusters.PLATFORM[]`.
@@ -49,6 +51,8 @@ pub struct RegistryEntry {
     pub insecure: bool,
     /// Folder of its credentials.
     pub cfg_path: Option<String>,
+    /// File with the certificates (PEM) of authorities it may be signed by, beside those of the system. A key of ours.
+    pub ca_file: Option<String>,
     /// Media types `verify_media` wants to find there.
     pub expected_media_types: Vec<String>,
 }
@@ -62,6 +66,8 @@ pub struct SourceRegistry {
     pub insecure: bool,
     /// Folder of its credentials.
     pub cfg_path: Option<String>,
+    /// File with the certificates (PEM) of authorities it may be signed by, beside those of the system. A key of ours.
+    pub ca_file: Option<String>,
 }
 
 /// `hide_files`.
@@ -226,7 +232,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         pulp: root.object("pulp").and_then(services::pulp),
         odcs: root.object("odcs").and_then(services::odcs),
         omps: root.object("omps").and_then(services::omps),
-        smtp: root.object("smtp").and_then(services::smtp),
+        smtp: root.object("smtp").and_then(smtp::smtp),
         arrangement_version: arrangement_version(&root),
         artifacts_allowed_domains: root.texts("artifacts_allowed_domains").unwrap_or_default(),
         yum_repo_allowed_domains: root.texts("yum_repo_allowed_domains").unwrap_or_default(),
@@ -368,8 +374,16 @@ fn content_versions(root: &Fields<'_>) -> Vec<String> {
     versions
 }
 
-/// `url`, `insecure` and `auth.cfg_path`, the same for both kinds of registry.
-fn registry_access(fields: &Fields<'_>) -> (Option<RegistryUri>, bool, Option<String>) {
+/// What is said of both kinds of registry in the same way.
+struct RegistryAccess {
+    uri: Option<RegistryUri>,
+    insecure: bool,
+    cfg_path: Option<String>,
+    ca_file: Option<String>,
+}
+
+/// `url`, `insecure`, `auth.cfg_path` and `ca_file`.
+fn registry_access(fields: &Fields<'_>) -> RegistryAccess {
     let uri = fields.required_text("url").and_then(|text| {
         let node = fields.get("url").unwrap_or(fields.node);
         let problem = |error: RegistryUriError| {
@@ -383,11 +397,11 @@ fn registry_access(fields: &Fields<'_>) -> (Option<RegistryUri>, bool, Option<St
         auth.finish(Severity::Error);
         cfg_path
     });
-    (uri, insecure, cfg_path)
+    RegistryAccess { uri, insecure, cfg_path, ca_file: fields.text("ca_file") }
 }
 
 fn registry(fields: Fields<'_>) -> Option<RegistryEntry> {
-    let (uri, insecure, cfg_path) = registry_access(&fields);
+    let RegistryAccess { uri, insecure, cfg_path, ca_file } = registry_access(&fields);
     let expected_media_types = fields.texts("expected_media_types").unwrap_or_default();
     for media_type in expected_media_types.iter().filter(|media_type| !MEDIA_TYPES.contains(&media_type.as_str())) {
         let node = fields.get("expected_media_types").unwrap_or(fields.node);
@@ -395,13 +409,13 @@ fn registry(fields: Fields<'_>) -> Option<RegistryEntry> {
         fields.checker.bad_value(node, &fields.path_of("expected_media_types"), media_type, expected);
     }
     fields.finish(Severity::Error);
-    Some(RegistryEntry { uri: uri?, insecure, cfg_path, expected_media_types })
+    Some(RegistryEntry { uri: uri?, insecure, cfg_path, ca_file, expected_media_types })
 }
 
 fn source_registry(fields: Fields<'_>) -> Option<SourceRegistry> {
-    let (uri, insecure, cfg_path) = registry_access(&fields);
+    let RegistryAccess { uri, insecure, cfg_path, ca_file } = registry_access(&fields);
     fields.finish(Severity::Error);
-    Some(SourceRegistry { uri: uri?, insecure, cfg_path })
+    Some(SourceRegistry { uri: uri?, insecure, cfg_path, ca_file })
 }
 
 fn hide_files(fields: Fields<'_>) -> Option<HideFiles> {
@@ -455,7 +469,7 @@ fn redact(value: &serde_json::Value, key: &str) -> serde_json::Value {
         Json::Array(items) => items.iter().map(|item| redact(item, key)).collect(),
         Json::Null | Json::Bool(_) => value.clone(),
         _ if names_a_secret(key) => Json::from("***"),
-        Json::String(text) => Json::String(without_userinfo(text)),
+        Json::String(text) => Json::String(without_logins(text)),
         Json::Number(_) => value.clone(),
     }
 }
@@ -466,25 +480,6 @@ fn names_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     let part = ["password", "passwd", "token", "secret", "api_key", "apikey", "private_key"];
     !NAMES.contains(&key.as_str()) && part.iter().any(|part| key.contains(part))
-}
-
-/// `scheme://user:password@host` to `scheme://***@host`, wherever it stands in the text.
-fn without_userinfo(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        out.push_str(before);
-        out.push_str("://");
-        let authority = after.find(['/', '?', '#', ' ']).unwrap_or(after.len());
-        rest = match after[..authority].rfind('@') {
-            Some(at) => {
-                out.push_str("***");
-                &after[at..]
-            }
-            None => after,
-        };
-    }
-    out + rest
 }
 
 #[cfg(test)]

@@ -173,6 +173,19 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What is shown of it on one screen, each line behind its label: what, why, where, whose fault, what next.
+    pub fn screen(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("error", self.message.clone())];
+        lines.extend(self.causes.iter().map(|cause| ("cause", cause.clone())));
+        lines.extend(self.step.iter().map(|step| ("step", step.clone())));
+        lines.extend(self.position.iter().map(|position| ("where", position.to_string())));
+        lines.push(("kind", self.kind.to_string()));
+        lines.push(("next", self.hint.clone().unwrap_or_else(|| self.kind.advice().to_owned())));
+        lines
+    }
+}
+
 /// `message: cause: cause`, on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -28,4 +28,4 @@ pub use nvr::{Nvr, NvrError};
 pub use overlay::OverlayXattrs;
 pub use platform::{Architecture, Platform, PlatformError};
 pub use pull_spec::{PullSpec, PullSpecError, Reference};
-pub use secret::Secret;
+pub use secret::{Secret, without_logins};

@@ -30,6 +30,26 @@ impl fmt::Display for Secret {
     }
 }
 
+/// `scheme://user:password@host` to `scheme://***@host`, wherever it stands in the text.
+pub fn without_logins(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let ends_authority = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'');
+        let authority = after.find(ends_authority).unwrap_or(after.len());
+        rest = match after[..authority].rfind('@') {
+            Some(at) => {
+                out.push_str("***");
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +59,16 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn logins_of_urls() {
+        for (text, shown) in [
+            ("no URL", "no URL"),
+            ("https://h/a@b", "https://h/a@b"),
+            ("https://u:p@h/x ssh://t@g 'http://u:p@q@h'", "https://***@h/x ssh://***@g 'http://***@h'"),
+        ] {
+            assert_eq!(without_logins(text), shown);
+        }
     }
 }

@@ -12,18 +12,9 @@ pub(crate) fn render(failure: &Failure, paint: Paint) -> String {
             out.push_str(&format!("{} {part}\n", paint.dim(&format!("{label:>7}"))));
         }
     };
-    line("error", &paint.red(&failure.message));
-    for cause in &failure.causes {
-        line("cause", cause);
+    for (label, text) in failure.screen() {
+        line(label, &if label == "error" { paint.red(&text) } else { text });
     }
-    if let Some(step) = &failure.step {
-        line("step", step);
-    }
-    if let Some(position) = &failure.position {
-        line("where", &position.to_string());
-    }
-    line("kind", failure.kind.as_str());
-    line("next", failure.hint.as_deref().unwrap_or(failure.kind.advice()));
     out
 }
 

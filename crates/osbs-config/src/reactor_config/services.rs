@@ -172,25 +172,6 @@ pub struct OmpsConfig {
     pub insecure: bool,
 }
 
-/// `smtp`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SmtpConfig {
-    /// Server.
-    pub host: String,
-    /// Sender.
-    pub from_address: String,
-    /// Always told.
-    pub additional_addresses: Vec<String>,
-    /// Told of failures of the service.
-    pub error_addresses: Vec<String>,
-    /// Appended to Koji user names.
-    pub domain: Option<String>,
-    /// Tell who submitted the task.
-    pub send_to_submitter: bool,
-    /// Tell the package's owner.
-    pub send_to_pkg_owner: bool,
-}
-
 /// How to log in to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterAuth {
@@ -354,21 +335,6 @@ pub(super) fn omps(fields: Fields<'_>) -> Option<OmpsConfig> {
         koji_insecure,
         insecure,
     })
-}
-
-pub(super) fn smtp(fields: Fields<'_>) -> Option<SmtpConfig> {
-    let (host, from_address) = (fields.required_text("host"), fields.required_text("from_address"));
-    let config = SmtpConfig {
-        host: host.clone().unwrap_or_default(),
-        from_address: from_address.clone().unwrap_or_default(),
-        additional_addresses: fields.texts("additional_addresses").unwrap_or_default(),
-        error_addresses: fields.texts("error_addresses").unwrap_or_default(),
-        domain: fields.text("domain"),
-        send_to_submitter: fields.boolean("send_to_submitter").unwrap_or(false),
-        send_to_pkg_owner: fields.boolean("send_to_pkg_owner").unwrap_or(false),
-    };
-    fields.finish(Severity::Error);
-    host.and(from_address).map(|_| config)
 }
 
 pub(super) fn openshift(fields: Fields<'_>) -> Option<OpenshiftConfig> {
