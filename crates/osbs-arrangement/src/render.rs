@@ -11,7 +11,7 @@ use crate::names::{isolated_release, tag_suffixes};
 use crate::secrets::{Mounts, SecretMount};
 use crate::worker_request::{build_kwargs, config_kwargs};
 use crate::{is_custom_base_image, templates};
-use osbs_config::{GeneralConfig, InstanceConfig, UserParams};
+use osbs_config::{GeneralConfig, InstanceConfig, RegistryUri, UserParams};
 use osbs_types::{Architecture, BuildType, Platform};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -118,6 +118,11 @@ const KOJI_CERTS: [(&str, &str); 11] = [
 const KOJI_KERBEROS: [&str; 6] =
     ["fetch_maven_artifacts", "koji_promote", "koji_upload", "koji_import", "koji_tag_build", "sendmail"];
 
+/// A registry in an argument: its host; with its scheme where the site wrote `http://`, which is spoken for no other reason.
+fn argument_uri(registry: &RegistryUri) -> String {
+    if registry.is_plain_http() { registry.uri() } else { registry.host.clone() }
+}
+
 struct Work<'a> {
     lists: PluginLists,
     removed: Vec<Removal>,
@@ -222,7 +227,10 @@ impl Work<'_> {
         }
         // Whether its certificate is verified is for the configuration to say, not for a template (6.3, X7).
         let source = config.source_registry.as_ref();
-        self.lists.set_some("pull_base_image", "parent_registry", source.map(|registry| registry.host.clone()));
+        self.lists.set_some("pull_base_image", "parent_registry", source.map(argument_uri));
+        // Beyond the published templates, which leave a worker's parent to its tag: the orchestrator's digests are used.
+        let digests = (!params.parent_images_digests.is_empty()).then(|| json!(params.parent_images_digests));
+        self.lists.set_some("pull_base_image", "parent_images_digests", digests);
         let no_parent = params.koji_parent_build.is_none() || config.koji_hub.is_none();
         self.drop_if(no_parent, &["inject_parent_image"], "no koji_parent_build, or no Koji hub");
         self.lists.set_some("inject_parent_image", "koji_parent_build", params.koji_parent_build.clone());
@@ -307,7 +315,7 @@ impl Work<'_> {
             if let Some(secret) = secret {
                 entry.insert("secret".to_owned(), json!(self.mounts.mount(secret, None)));
             }
-            registries.insert(uri.host.clone(), Value::Object(entry));
+            registries.insert(argument_uri(uri), Value::Object(entry));
         }
         self.lists.set("tag_and_push", "registries", Value::Object(registries.clone()));
         self.lists.set("group_manifests", "registries", Value::Object(registries));
@@ -333,8 +341,13 @@ impl Work<'_> {
         self.drop_if(same, &["delete_from_registry"], "it is also the source registry");
         self.lists.set("pulp_sync", "docker_registry", json!(first.uri()));
         self.mount_for("pulp_sync", "registry_secret_path", secret.as_deref());
-        let registries = json!({first.host.clone(): {"insecure": first.is_plain_http()}});
-        self.lists.set("delete_from_registry", "registries", registries);
+        if self.lists.contains("delete_from_registry") {
+            let mut entry = Map::from_iter([("insecure".to_owned(), json!(first.is_plain_http()))]);
+            if let Some(secret) = secret {
+                entry.insert("secret".to_owned(), json!(self.mounts.mount(secret, None)));
+            }
+            self.lists.set("delete_from_registry", "registries", json!({ argument_uri(first): entry }));
+        }
         self.pulp_logins(name)
     }
 

@@ -137,7 +137,7 @@ fn arrangement_1_without_koji() {
     let postbuild = ["all_rpm_packages", "tag_by_labels", "tag_from_config", "tag_and_push", "compress"];
     assert_eq!(names(&worker, Phase::Postbuild), postbuild);
     assert_eq!(names(&worker, Phase::Exit), ["store_metadata_in_osv3", "remove_built_image"]);
-    assert_eq!(worker.find("tag_and_push").unwrap().args["registries"]["localhost:5000"]["insecure"], true);
+    assert_eq!(worker.find("tag_and_push").unwrap().args["registries"]["http://localhost:5000"]["insecure"], true);
     assert_eq!(worker.find("add_labels_in_dockerfile").unwrap().args["labels"]["release"], "1");
 }
 

@@ -7,8 +7,8 @@
 //! | `https://H` | no / yes | https, verified / not verified | never |
 //! | `http://H` | any | http | yes: the site said so |
 //! | `H` | no | https, verified | never |
-//! | `H` | yes | https not verified; http if no TLS peer answers the first request | never |
-//! | `H` is loopback | any | as the line above | yes: they do not leave the machine |
+//! | `H` | yes | https, not verified | never |
+//! | `H` is loopback | any | https not verified; http if no TLS peer answers the first request | yes: they do not leave the machine |
 
 use crate::Credentials;
 use std::net::IpAddr;
@@ -69,7 +69,7 @@ impl RegistryConfig {
             host: host.to_owned(),
             scheme: match scheme {
                 Some(scheme) => scheme,
-                None if insecure || loopback => Scheme::HttpsElseHttp,
+                None if loopback => Scheme::HttpsElseHttp,
                 None => Scheme::Https,
             },
             skip_verification: insecure || (scheme.is_none() && loopback),
@@ -81,6 +81,16 @@ impl RegistryConfig {
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
+        self
+    }
+
+    /// Speaks plain HTTP too where no TLS peer answers the first request; never with credentials. For a person who names a
+    /// registry without a scheme and asks for it, not for a site's configuration, which can write `http://`.
+    #[must_use]
+    pub fn or_plain_http(mut self) -> Self {
+        if self.scheme == Scheme::Https {
+            self.scheme = Scheme::HttpsElseHttp;
+        }
         self
     }
 
@@ -143,7 +153,7 @@ mod tests {
         check_config("r.example.com", false, "r.example.com", Scheme::Https, false);
         check_config("https://r.example.com/v2/", true, "r.example.com", Scheme::Https, true);
         check_config("http://r.example.com:5000", false, "r.example.com:5000", Scheme::Http, false);
-        check_config("r.example.com:5000/v2", true, "r.example.com:5000", Scheme::HttpsElseHttp, true);
+        check_config("r.example.com:5000/v2", true, "r.example.com:5000", Scheme::Https, true);
         check_config("localhost:5000", false, "localhost:5000", Scheme::HttpsElseHttp, true);
         check_config("127.0.0.1:5000", false, "127.0.0.1:5000", Scheme::HttpsElseHttp, true);
         check_config("[::1]:5000", false, "[::1]:5000", Scheme::HttpsElseHttp, true);

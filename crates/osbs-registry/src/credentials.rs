@@ -51,9 +51,9 @@ pub enum CredentialsError {
 }
 
 impl CredentialsError {
-    /// Whose fault: the site's configuration.
+    /// Whose turn it is: whoever keeps the site's secrets.
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::User
+        ErrorKind::Policy
     }
 }
 

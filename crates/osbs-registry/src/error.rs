@@ -177,6 +177,8 @@ impl RegistryError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Transport { source, .. } => source.kind(),
+            // The registry does not do that at all: it is read-only, or deletion is switched off.
+            Self::Status { status: 405, .. } => ErrorKind::Policy,
             Self::Status { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }

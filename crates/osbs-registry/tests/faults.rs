@@ -578,13 +578,18 @@ async fn plain_http_is_found_out_and_gets_no_login() {
     assert_eq!(fake.log().iter().filter(|asked| asked.header("authorization").is_some()).count(), 1);
     // A name of this machine that is not loopback.
     let Some(address) = other_address() else { return };
-    let error = connect(format!("{address}:{port}"), true).tags("x").await.expect_err("no login over plain HTTP");
+    let config = RegistryConfig::new(&format!("{address}:{port}"), true).expect("a registry").or_plain_http();
+    let login = Credentials::single(config.host(), "me", Secret::new("pw"));
+    let asked_for = Registry::new(transport(), config.with_credentials(login));
+    let error = asked_for.tags("x").await.expect_err("no login over plain HTTP");
     assert!(matches!(error, RegistryError::Denied { .. }), "{error:?}");
     assert_eq!(fake.log().iter().filter(|asked| asked.header("authorization").is_some()).count(), 1);
-    // Neither insecure nor loopback: not spoken to at all.
+    // Insecure is not plain HTTP: not spoken to at all, whether certificates are verified or not.
     let before = fake.log().len();
-    let error = connect(format!("{address}:{port}"), false).tags("x").await.expect_err("no TLS");
-    assert!(matches!(error, RegistryError::Transport { .. }), "{error:?}");
+    for insecure in [true, false] {
+        let error = connect(format!("{address}:{port}"), insecure).tags("x").await.expect_err("no TLS");
+        assert!(matches!(error, RegistryError::Transport { .. }), "{error:?}");
+    }
     // The TLS greeting is not a request.
     assert!(fake.lines()[before..].iter().all(|line| !line.contains("/v2/")));
     // The site wrote http://.

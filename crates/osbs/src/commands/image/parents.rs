@@ -45,6 +45,9 @@ fn login_files() -> impl Iterator<Item = PathBuf> {
 /// A registry by host, with the user's own login if there is one.
 pub(super) fn registry(host: &str, insecure: bool) -> Result<Registry, Failure> {
     let mut config = RegistryConfig::new(host, insecure).map_err(|e| Failure::new(ErrorKind::User, &e))?;
+    if insecure {
+        config = config.or_plain_http();
+    }
     if let Some(file) = login_files().next() {
         let credentials = Credentials::read(&file)
             .map_err(|e| Failure::new(e.kind(), &e).with_hint(format!("mend {} or log in again", file.display())))?;
