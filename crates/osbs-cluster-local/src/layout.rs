@@ -56,8 +56,13 @@ impl Home {
         BuildPaths { dir: self.root.join("builds").join(namespace).join(name.as_str()) }
     }
 
+    /// Secrets of all namespaces.
+    pub(crate) fn all_secrets(&self) -> PathBuf {
+        self.root.join("secrets")
+    }
+
     pub(crate) fn secrets(&self, namespace: &str) -> PathBuf {
-        self.root.join("secrets").join(namespace)
+        self.all_secrets().join(namespace)
     }
 
     /// Makes the home and the bell.

@@ -16,6 +16,7 @@ mod objects;
 mod process_mark;
 mod runner;
 mod secret_files;
+mod secret_mounts;
 mod watch;
 
 pub use ending::{CONSOLE_LOGGER, Recovered, build_cgroup, recover, unfinished_builds};

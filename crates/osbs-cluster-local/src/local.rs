@@ -125,6 +125,7 @@ impl LocalCluster {
 }
 
 fn check_request(new: &NewBuild) -> Result<(), ClusterError> {
+    crate::secret_mounts::check(&new.secrets)?;
     for (name, value) in &new.env {
         let reason = if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             "a name without '=', and no NUL anywhere"

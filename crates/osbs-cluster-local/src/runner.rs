@@ -205,6 +205,7 @@ impl Runner {
         let (work, console) = (self.paths.work(), self.paths.console());
         make_dir(&work)?;
         make_dir(&self.paths.results())?;
+        crate::secret_mounts::mount(&self.home, build)?;
         let output = OpenOptions::new()
             .create(true)
             .append(true)

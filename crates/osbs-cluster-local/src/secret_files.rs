@@ -6,10 +6,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+/// In the folder of a secret as a build sees it whose secret it is not. No key can have that name.
+pub(crate) const WITHHELD: &str = "..withheld";
+
 /// The folder of a secret that exists.
 pub(crate) fn dir(home: &Home, namespace: &str, name: &str) -> Result<PathBuf, ClusterError> {
     check_name("Secret name", name)?;
     let dir = home.secrets(namespace).join(name);
+    if dir.join(WITHHELD).exists() {
+        return Err(ClusterError::Withheld { secret: name.to_owned() });
+    }
     if dir.is_dir() {
         return Ok(dir);
     }

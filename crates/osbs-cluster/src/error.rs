@@ -75,6 +75,12 @@ pub enum ClusterError {
         /// The rule it breaks.
         reason: String,
     },
+    /// A build asked for a secret that its request does not name.
+    #[error("secret {secret} is not one of this build's: osbs.conf or config.yaml must name it for this kind of build")]
+    Withheld {
+        /// The secret.
+        secret: String,
+    },
     /// The cluster's own storage failed: disk full, no permission, a damaged file.
     #[error("cannot {action} ({place})")]
     Storage {
@@ -137,6 +143,7 @@ impl ClusterError {
             | Self::BuildConfigDiffers { .. }
             | Self::Finished { .. }
             | Self::Invalid { .. } => ErrorKind::User,
+            Self::Withheld { .. } => ErrorKind::Policy,
             Self::Storage { .. } | Self::NewerSchema { .. } | Self::Launch { .. } => ErrorKind::Resource,
             Self::Unreachable { .. } => ErrorKind::Remote,
             Self::Corrupt { .. } | Self::Internal(_) => ErrorKind::Internal,

@@ -124,6 +124,8 @@ pub(crate) struct Mount {
     pub point: PathBuf,
     /// `overlay`, `cgroup`, `cgroup2`.
     pub kind: String,
+    /// What was mounted, or the name that was given instead.
+    pub source: String,
     /// Of the file system: for `cgroup` the controllers are among them.
     pub options: String,
 }
@@ -142,8 +144,9 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     let dash = line.windows(3).position(|bytes| bytes == b" - ")?;
     let mut rest =
         line[dash + 3..].split(|byte| *byte == b' ').map(|field| String::from_utf8_lossy(field).into_owned());
-    let (kind, options) = (rest.next()?, rest.nth(1).unwrap_or_default());
-    Some(Mount { point: unescape(point).into(), kind, options })
+    let kind = rest.next()?;
+    let (source, options) = (rest.next().unwrap_or_default(), rest.next().unwrap_or_default());
+    Some(Mount { point: unescape(point).into(), kind, source, options })
 }
 
 /// `\040` is a space: the kernel escapes space, tab, newline and backslash as three octal digits.

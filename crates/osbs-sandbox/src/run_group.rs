@@ -233,8 +233,12 @@ mod tests {
     fn the_unified_hierarchy() {
         let dir = tempfile::tempdir().expect("temporary folder");
         fs::write(dir.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").expect("written");
-        let mount =
-            |kind: &str| Mount { point: dir.path().to_owned(), kind: kind.to_owned(), options: "rw".to_owned() };
+        let mount = |kind: &str| Mount {
+            point: dir.path().to_owned(),
+            kind: kind.to_owned(),
+            source: "cgroup".to_owned(),
+            options: "rw".to_owned(),
+        };
         let limits = ContainerLimits { memory: Some(64 << 20), pids: Some(9), milli_cpus: Some(1500), time: None };
         let mut group = RunGroup::make("/osbs/x", ContainerLimits::default()).expect("no limits yet");
         group.limits = limits;

@@ -1,6 +1,7 @@
 //! The cases.
 
 use crate::Case;
+use crate::secrets;
 use crate::site::{Site, block_on, exact, kill, runner, script};
 use osbs_cluster::conformance::{self, Behaviour};
 use osbs_cluster::{BuildConfig, BuildFilter, Cluster, ClusterError, GitSource, NameRule, Slots};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub const ALL: &[Case] = &[
     ("conforms", conforms),
     ("environment_is_exact", environment_is_exact),
+    ("secrets_of_one_build_alone", secrets::of_one_build_alone),
+    ("secrets_of_an_orchestrator_and_its_worker", secrets::of_an_orchestrator_and_its_worker),
     ("starts_quickly_and_waits_idly", starts_quickly_and_waits_idly),
     ("eight_builds_two_slots", eight_builds_two_slots),
     ("one_build_config_in_order", one_build_config_in_order),
