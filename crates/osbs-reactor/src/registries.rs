@@ -1,13 +1,14 @@
 //! Which registries a run talks to, and as whom: from the site's configuration, else from plugin arguments
-//! (`reactor.md` 1.15).
+//! (`reactor.md` 1.13, 1.15, 6.3 X6).
 //!
 //! Makes clients; does not talk.
 
 use crate::plugin::PluginError;
 use crate::run::Run;
 use osbs_config::RegistryUri;
-use osbs_registry::{Credentials, Registry, RegistryConfig};
-use osbs_types::PullSpec;
+use osbs_http::Transport;
+use osbs_registry::{Credentials, Registry, RegistryConfig, RegistryError};
+use osbs_types::{Failure, PullSpec};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,19 @@ pub struct RegistryArg {
     pub secret: Option<String>,
 }
 
+/// How one registry is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct RegistryAccess<'a> {
+    /// Scheme and host. Plain HTTP is spoken only where the site wrote `http://`, and on this machine.
+    pub uri: &'a RegistryUri,
+    /// Do not verify its certificate.
+    pub insecure: bool,
+    /// File or folder of its credentials; `None`: nobody's.
+    pub credentials: Option<&'a str>,
+    /// File with the authorities its certificate may be signed by, beside those of the system.
+    pub ca_file: Option<&'a str>,
+}
+
 /// A registry this build publishes to.
 #[derive(Debug, Clone)]
 pub struct OutputRegistry {
@@ -40,7 +54,7 @@ impl Run {
     /// The registries to publish to: `registries` of the configuration, else the plugin's argument.
     ///
     /// # Errors
-    /// A name that is none, credentials that cannot be read, or no registry at all.
+    /// A name that is none, credentials or certificates that cannot be read, or no registry at all.
     pub async fn output_registries(
         &self,
         fallback: &BTreeMap<String, RegistryArg>,
@@ -49,12 +63,14 @@ impl Run {
         if self.config.registries.is_empty() {
             for (text, arg) in fallback {
                 let uri: RegistryUri = text.parse().map_err(|error| PluginError::policy(format!("{error}")))?;
-                let client = self.registry(&uri, arg.insecure, arg.secret.as_deref()).await?;
+                let credentials = arg.secret.as_deref();
+                let access = RegistryAccess { uri: &uri, insecure: arg.insecure, credentials, ca_file: None };
+                let client = self.registry(access).await?;
                 found.push(OutputRegistry { host: uri.host, client, expected_media_types: Vec::new() });
             }
         }
         for entry in &self.config.registries {
-            let client = self.registry(&entry.uri, entry.insecure, entry.cfg_path.as_deref()).await?;
+            let client = self.registry(access_of(entry)).await?;
             let expected_media_types = entry.expected_media_types.clone();
             found.push(OutputRegistry { host: entry.uri.host.clone(), client, expected_media_types });
         }
@@ -66,38 +82,61 @@ impl Run {
     }
 
     /// The registry an image comes from. The configured source registry is used with its login; another one, where the
-    /// site allows any, without.
+    /// site allows any, without. `said` is the registry of the plugin's arguments, whose scheme counts where the
+    /// configuration names no source registry.
     ///
     /// # Errors
-    /// Credentials that cannot be read, or a name without registry.
-    pub async fn source_registry(&self, image: &PullSpec, insecure: bool) -> Result<Registry, PluginError> {
+    /// Credentials or certificates that cannot be read, or a name without registry.
+    pub async fn source_registry(
+        &self,
+        image: &PullSpec,
+        said: Option<&RegistryUri>,
+        insecure: bool,
+    ) -> Result<Registry, PluginError> {
         let host = image.registry().unwrap_or("docker.io");
         if let Some(source) = self.config.source_registry.as_ref().filter(|source| source.uri.host == host) {
-            return self.registry(&source.uri, source.insecure, source.cfg_path.as_deref()).await;
+            let (credentials, ca_file) = (source.cfg_path.as_deref(), source.ca_file.as_deref());
+            let access = RegistryAccess { uri: &source.uri, insecure: source.insecure, credentials, ca_file };
+            return self.registry(access).await;
         }
-        let output = self.config.registries.iter().find(|entry| entry.uri.host == host);
-        if let Some(entry) = output {
-            return self.registry(&entry.uri, entry.insecure, entry.cfg_path.as_deref()).await;
+        if let Some(entry) = self.config.registries.iter().find(|entry| entry.uri.host == host) {
+            return self.registry(access_of(entry)).await;
         }
-        self.registry(&RegistryUri { scheme: None, host: host.to_owned() }, insecure, None).await
+        let as_named = RegistryUri { scheme: None, host: host.to_owned() };
+        let uri = said.filter(|uri| uri.host == host).unwrap_or(&as_named);
+        self.registry(RegistryAccess { uri, insecure, credentials: None, ca_file: None }).await
     }
 
-    /// A client.
+    /// A client. It holds the logins of this registry's own secret only, and of those it sends the one for its own host.
     ///
     /// # Errors
-    /// A name that is none, or credentials that cannot be read.
-    pub async fn registry(
-        &self,
-        uri: &RegistryUri,
-        insecure: bool,
-        credentials: Option<&str>,
-    ) -> Result<Registry, PluginError> {
+    /// A name that is none, or credentials or certificates that cannot be read.
+    pub async fn registry(&self, access: RegistryAccess<'_>) -> Result<Registry, PluginError> {
+        let RegistryAccess { uri, insecure, credentials, ca_file } = access;
         let text = if uri.scheme.is_some() { uri.uri() } else { uri.host.clone() };
         let mut config = RegistryConfig::new(&text, insecure)?;
         if let Some(path) = credentials {
-            config = config.with_credentials(Credentials::read(&self.secret_path(path).await?)?);
+            let hint = "give `cfg_path` (or the secret) of this registry a file or folder with .dockerconfigjson or \
+                        .dockercfg; a cluster's secret is made by `osbs config set-secret`";
+            let failed = |why: PluginError| of_registry(&uri.host, "its login cannot be used", why, hint);
+            let path = self.secret_path(path).await.map_err(failed)?;
+            let read = Credentials::read(&path).map_err(PluginError::from).map_err(failed)?;
+            config = config.with_credentials(read);
         }
-        Ok(Registry::new(self.services.transport.clone(), config))
+        let transport = match ca_file {
+            Some(path) => self.trusting(&uri.host, path).await?,
+            None => self.services.transport.clone(),
+        };
+        Ok(Registry::new(transport, config))
+    }
+
+    /// A transport that trusts the site's own authorities too; for this registry alone.
+    async fn trusting(&self, host: &str, path: &str) -> Result<Transport, PluginError> {
+        let hint = "`ca_file` names a file with certificates in PEM, on this machine or below a secret";
+        let failed = |why: PluginError| of_registry(host, &format!("ca_file {path} cannot be used"), why, hint);
+        let file = self.secret_path(path).await.map_err(failed)?;
+        let pem = tokio::fs::read(&file).await.map_err(|error| failed(PluginError::policy(error.to_string())))?;
+        self.services.transport.trusting(&pem).map_err(|error| failed(error.into()))
     }
 
     /// The real folder of a path in the configuration: where the cluster has put the secret that is named there.
@@ -111,5 +150,120 @@ impl Run {
         let (secret, rest) = inside.split_once('/').unwrap_or((inside, ""));
         let folder = self.services.cluster.secret_dir(secret).await?;
         Ok(if rest.is_empty() { folder } else { folder.join(rest) })
+    }
+}
+
+fn access_of(entry: &osbs_config::RegistryEntry) -> RegistryAccess<'_> {
+    RegistryAccess {
+        uri: &entry.uri,
+        insecure: entry.insecure,
+        credentials: entry.cfg_path.as_deref(),
+        ca_file: entry.ca_file.as_deref(),
+    }
+}
+
+/// What the site's configuration gets wrong about a registry: which one, what, why.
+fn of_registry(host: &str, what: &str, why: PluginError, hint: &str) -> PluginError {
+    let why = why.into_failure();
+    let mut failure = Failure::message(osbs_types::ErrorKind::Policy, format!("registry {host}: {what}"));
+    failure.causes.push(why.message);
+    failure.causes.extend(why.causes);
+    PluginError::from(failure.with_hint(hint))
+}
+
+/// A registry's refusal, with what to look at. `to` is what was tried, as in "push to".
+pub(crate) fn refused(error: RegistryError, to: &str) -> PluginError {
+    let hint = hint(&error, to);
+    PluginError::from(Failure::new(error.kind(), &error).with_hint(hint))
+}
+
+fn hint(error: &RegistryError, to: &str) -> String {
+    use osbs_http::HttpError::{Connect, Timeout, Tls};
+    match error {
+        RegistryError::Transport { registry, source: Tls { .. }, .. } => format!(
+            "a certificate signed by the site's own authority needs `ca_file` at {registry} in config.yaml; an expired one \
+             has to be renewed there; a registry without TLS is written http://{registry}"
+        ),
+        RegistryError::Transport { registry, source: Connect { .. } | Timeout { .. }, .. } => {
+            format!("is {registry} up, and can this machine reach it?")
+        }
+        RegistryError::Denied { registry, with_login: false, .. } => {
+            format!("give {registry} a login in config.yaml: auth.cfg_path, a secret with .dockerconfigjson")
+        }
+        RegistryError::Denied { registry, .. } => {
+            format!("may the user of auth.cfg_path {to} {registry}, and is the password right?")
+        }
+        RegistryError::Status { registry, status: 405, .. } => format!("is {registry} read-only?"),
+        error => error.kind().advice().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build_json::PluginLists;
+    use crate::testing::{TestRun, run_without_source};
+    use osbs_cluster::{Cluster, SecretData};
+    use osbs_config::ReactorConfig;
+    use osbs_types::ErrorKind;
+    use std::sync::Arc;
+
+    async fn with_config(registry: &str) -> TestRun {
+        let mut test = run_without_source(PluginLists::default()).await;
+        let text = format!("version: 1\nregistries: [{registry}]\n");
+        test.run.config = Arc::new(ReactorConfig::parse(&text, "config.yaml").unwrap().value);
+        test
+    }
+
+    /// The one screen of a configuration that cannot be used.
+    async fn check_error(test: &TestRun, parts: &[&str]) {
+        let error = test.run.output_registries(&BTreeMap::new()).await.unwrap_err().into_failure();
+        assert_eq!(error.kind, ErrorKind::Policy, "{error}");
+        let text = format!("{error} {}", error.hint.clone().unwrap_or_default());
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_can_be_wrong_with_a_registry_of_the_configuration() {
+        let test = run_without_source(PluginLists::default()).await;
+        check_error(&test, &["no registry is configured", "config.yaml"]).await;
+
+        let secret = "{url: r.io, auth: {cfg_path: /var/run/secrets/atomic-reactor/push}}";
+        let test = with_config(secret).await;
+        check_error(&test, &["registry r.io: its login cannot be used", "push", "set-secret"]).await;
+        for (key, content, part) in [
+            ("other", "{}", "no registry credentials in"),
+            (".dockercfg", "hunter2", "line 1, column 1"),
+            (".dockerconfigjson", r#"{"auths": {"r.io": {"auth": "hunter2!"}}}"#, "\"auth\" of \"r.io\""),
+        ] {
+            let data: SecretData = [(key.to_owned(), content.as_bytes().to_vec())].into_iter().collect();
+            test.cluster.put_secret("push", &data).await.unwrap();
+            check_error(&test, &["registry r.io", part]).await;
+        }
+        let login = br#"{"r.io": {"auth": "bWU6cHc="}}"#.to_vec();
+        let data: SecretData = [(".dockercfg".to_owned(), login)].into_iter().collect();
+        test.cluster.put_secret("push", &data).await.unwrap();
+        assert_eq!(test.run.output_registries(&BTreeMap::new()).await.unwrap().len(), 1);
+
+        let test = with_config("{url: r.io, auth: {cfg_path: /nonexistent/auth.json}}").await;
+        check_error(&test, &["r.io", "/nonexistent/auth.json", "No such file"]).await;
+
+        let test = with_config("{url: r.io, ca_file: /nonexistent/ca.pem}").await;
+        check_error(&test, &["r.io", "ca_file /nonexistent/ca.pem", "No such file"]).await;
+        let test = with_config("{url: r.io, ca_file: /proc/version}").await;
+        check_error(&test, &["r.io", "ca_file /proc/version", "BEGIN CERTIFICATE"]).await;
+    }
+
+    #[tokio::test]
+    async fn names_that_are_no_registry_in_arguments() {
+        let test = run_without_source(PluginLists::default()).await;
+        for bad in ["ftp://x", "host/v1", "a b"] {
+            let args = BTreeMap::from([(bad.to_owned(), RegistryArg::default())]);
+            let error = test.run.output_registries(&args).await.unwrap_err().into_failure();
+            assert!(error.kind == ErrorKind::Policy && error.message.contains(bad), "{bad}: {error}");
+        }
     }
 }

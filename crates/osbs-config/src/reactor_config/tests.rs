@@ -23,7 +23,7 @@ odcs:
 registries:
 - {url: https://registry.example.com/v2, insecure: true, auth: {cfg_path: /s}}
 - {url: http://localhost:5000, expected_media_types: [application/vnd.oci.image.index.v1+json]}
-source_registry: {url: registry.example.com}
+source_registry: {url: registry.example.com, ca_file: /ca.pem}
 platform_descriptors: [{platform: mine, architecture: riscv64}]
 image_labels: {vendor: Ours}
 image_equal_labels: [[a, b]]
@@ -46,6 +46,7 @@ fn a_full_file() {
     assert_eq!(config.architecture(&platform("x86_64")).name, "amd64");
     assert!(config.registries[1].uri.is_plain_http() && config.registries[0].insecure);
     assert_eq!(config.registries[0].cfg_path.as_deref(), Some("/s"));
+    assert_eq!(config.source_registry.as_ref().and_then(|source| source.ca_file.as_deref()), Some("/ca.pem"));
     let odcs = config.odcs.as_ref().unwrap();
     let intent = |keys: &[&str]| {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();

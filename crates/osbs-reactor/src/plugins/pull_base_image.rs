@@ -5,8 +5,10 @@
 mod resolve;
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
+use crate::registries::refused;
 use crate::run::{ParentInspect, Run};
 use async_trait::async_trait;
+use osbs_config::RegistryUri;
 use osbs_dockerfile::is_custom_base_image;
 use osbs_image::{ImageConfig, ImageRef};
 use osbs_registry::{Progress, Pulled, Registry, RegistryError, pull};
@@ -19,9 +21,27 @@ type Digests = BTreeMap<String, BTreeMap<String, Digest>>;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("pull_base_image", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<PullBaseImage>()?))).accepts(
-        &["parent_registry", "parent_registry_insecure", "check_platforms", "inspect_only", "parent_images_digests"],
-    )
+    PluginType::new("pull_base_image", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<PullBaseImage>()?)))
+        .purpose(
+            "Finds the parent images, fixes their digests for the whole build, and brings them into the store of a worker.",
+        )
+        .argument("parent_registry", "the registry parents must come from, where `source_registry` says none")
+        .argument("parent_registry_insecure", "do not verify its certificate; false")
+        .argument("check_platforms", "every platform of the build must be in the parent's index; false")
+        .argument("inspect_only", "read labels and environment only; always so in an orchestrator build")
+        .argument("parent_images_digests", "image name to media type to digest: what the orchestrator build has found")
+        .reads(&[
+            "FROM lines of the Dockerfile",
+            "`source_registry`, `registries`, `registries_organization` and `platform_descriptors` of config.yaml",
+            "the platforms of the build",
+            "the image that triggered an automatic build",
+        ])
+        .writes(&[
+            "usable name of each parent, pinned to a digest",
+            "digests of the parents, which workers get as parent_images_digests",
+            "labels, environment and user of the base image",
+            "worker: the parents in the store, under names that remove_built_image takes away",
+        ])
 }
 
 #[derive(Deserialize, Default)]
@@ -51,14 +71,16 @@ impl Plugin for PullBaseImage {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
         let inspect_only = self.inspect_only || run.is_orchestrator();
         let names: Vec<_> = run.parents.images.keys().cloned().collect();
-        let mut without_digest = Vec::new();
         for (index, written) in names.into_iter().enumerate() {
             if is_custom_base_image(&written) {
                 continue;
             }
             let mut parent = self.parent(run, written, index).await?;
-            if self.check_platforms && !resolve::check_and_capture(run, &parent).await? {
-                without_digest.push(parent.spec.to_string());
+            if self.check_platforms {
+                resolve::check_and_capture(run, &parent).await?;
+            } else if run.is_orchestrator() {
+                // The templates of arrangements 1 to 5 ask for no check. The digest is fixed all the same, once a build.
+                resolve::capture(run, &parent).await?;
             }
             self.pin(run, &mut parent);
             let usable = parent.spec.to_string();
@@ -71,10 +93,6 @@ impl Plugin for PullBaseImage {
                 run.parents.base_image = Some(usable.clone());
             }
             run.parents.images.insert(parent.written, Some(usable));
-        }
-        if !without_digest.is_empty() {
-            let text = format!("no digest could be found for {}", without_digest.join(", "));
-            return Err(PluginError::remote(text));
         }
         run.parents.pulled = !inspect_only;
         Ok(Done::nothing())
@@ -91,28 +109,21 @@ impl PullBaseImage {
             _ => written.clone(),
         };
         let spec: PullSpec = name.parse().map_err(|error| PluginError::user(format!("parent image: {error}")))?;
-        let mut spec = self.in_allowed_registry(run, &spec.with_explicit_tag())?;
+        let said = self.said_registry()?;
+        let mut spec = in_allowed_registry(run, said.as_ref(), &spec.with_explicit_tag())?;
         if let Some(organization) = &run.config.registries_organization {
             spec = spec.enclose(organization);
         }
-        let registry = run.source_registry(&spec, self.parent_registry_insecure).await?;
+        let registry = run.source_registry(&spec, said.as_ref(), self.parent_registry_insecure).await?;
         Ok(Parent { written, index, is_base, spec, registry })
     }
 
-    /// Parents come from the configured source registry or nowhere.
-    fn in_allowed_registry(&self, run: &Run, spec: &PullSpec) -> Result<PullSpec, PluginError> {
-        let configured = run.config.source_registry.as_ref().map(|source| source.uri.host.as_str());
-        let argument =
-            self.parent_registry.as_deref().map(|text| text.split_once("://").map_or(text, |(_, rest)| rest));
-        match (configured.or(argument), spec.registry()) {
-            (Some(allowed), Some(named)) if allowed != named => {
-                let text = format!("{spec} is in registry {named}, but parent images must come from {allowed}");
-                Err(PluginError::policy(text).with_hint("use a parent image of that registry, or leave its name away"))
-            }
-            (Some(allowed), _) => Ok(spec.with_registry(Some(allowed))),
-            (None, Some(_)) => Ok(spec.clone()),
-            (None, None) => Ok(spec.with_registry(Some("docker.io"))),
-        }
+    /// The registry of the arguments (arrangements 1 to 5).
+    fn said_registry(&self) -> Result<Option<RegistryUri>, PluginError> {
+        let parsed = self.parent_registry.as_deref().map(str::parse::<RegistryUri>).transpose();
+        parsed.map_err(|error| {
+            PluginError::policy(format!("parent_registry: {error}")).with_hint("mend source_registry_uri in osbs.conf")
+        })
     }
 
     /// Replaces the tag by a digest known for exactly this name: all platforms build on the same parent, even if the tag
@@ -134,6 +145,21 @@ impl PullBaseImage {
             }
             None => {}
         }
+    }
+}
+
+/// Parents come from the configured source registry or nowhere.
+fn in_allowed_registry(run: &Run, said: Option<&RegistryUri>, spec: &PullSpec) -> Result<PullSpec, PluginError> {
+    let configured = run.config.source_registry.as_ref().map(|source| &source.uri);
+    let allowed = configured.or(said).map(|uri| uri.host.as_str());
+    match (allowed, spec.registry()) {
+        (Some(allowed), Some(named)) if allowed != named => {
+            let text = format!("{spec} is in registry {named}, but parent images must come from {allowed}");
+            Err(PluginError::policy(text).with_hint("use a parent image of that registry, or leave its name away"))
+        }
+        (Some(allowed), _) => Ok(spec.with_registry(Some(allowed))),
+        (None, Some(_)) => Ok(spec.clone()),
+        (None, None) => Ok(spec.with_registry(Some("docker.io"))),
     }
 }
 
@@ -197,9 +223,12 @@ async fn fetch(run: &Run, parent: &Parent) -> Result<Pulled, RegistryError> {
 
 /// A parent that is not there is the repository's mistake; the rest is as the registry says.
 fn parent_error(error: RegistryError) -> PluginError {
-    let hint = matches!(error, RegistryError::NotFound { .. } | RegistryError::NoSuchPlatform { .. });
-    let error = PluginError::from(error);
-    if hint { error.with_hint("check the FROM lines of the Dockerfile against the registry") } else { error }
+    match error {
+        RegistryError::NotFound { .. } | RegistryError::NoSuchPlatform { .. } => {
+            PluginError::from(error).with_hint("check the FROM lines of the Dockerfile against the registry")
+        }
+        error => refused(error, "read from"),
+    }
 }
 
 fn inspect(image_id: &Digest, config: &ImageConfig) -> ParentInspect {

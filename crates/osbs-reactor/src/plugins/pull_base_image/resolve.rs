@@ -8,19 +8,29 @@ use osbs_image::media_type::is_index;
 use osbs_registry::{Fetched, inspect};
 use osbs_types::{Architecture, PullSpec};
 
-/// Checks the platforms and remembers the digest under the parent's name. `false`: no digest could be found.
-pub(super) async fn check_and_capture(run: &mut Run, parent: &Parent) -> Result<bool, PluginError> {
+/// Remembers the digest under the parent's name: of its index, else of its manifest.
+pub(super) async fn capture(run: &mut Run, parent: &Parent) -> Result<(), PluginError> {
+    let found = fetch(parent, &parent.spec).await?;
+    remember(run, parent, found);
+    Ok(())
+}
+
+/// Checks the platforms, then remembers the digest.
+pub(super) async fn check_and_capture(run: &mut Run, parent: &Parent) -> Result<(), PluginError> {
     let named = fetch(parent, &parent.spec).await?;
     let list = match parent.spec.digest() {
         Some(_) if !is_index(&named.descriptor.media_type) => list_of_digest(parent).await?,
         _ => Some(named.clone()).filter(|found| is_index(&found.descriptor.media_type)),
     };
     check_platforms(run, parent, list.as_ref())?;
-    let found = list.unwrap_or(named);
+    remember(run, parent, list.unwrap_or(named));
+    Ok(())
+}
+
+fn remember(run: &mut Run, parent: &Parent, found: Fetched) {
     let key = digest_key(run, parent);
     let digests = run.parents.digests.entry(key).or_default();
     digests.insert(found.descriptor.media_type, found.descriptor.digest);
-    Ok(true)
 }
 
 async fn fetch(parent: &Parent, spec: &PullSpec) -> Result<Fetched, PluginError> {
