@@ -2,6 +2,7 @@
 //!
 //! Text in, typed value out. Knows no plugin by name except where the format itself does.
 
+use osbs_arrangement::SiteProgram;
 use osbs_types::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -79,12 +80,15 @@ pub struct PluginEntry {
     /// Overrides the plugin's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_allowed_to_fail: Option<bool>,
+    /// The site's own program that this plugin is; else it is one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<SiteProgram>,
 }
 
 impl PluginEntry {
     /// An entry without arguments.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), args: Map::new(), required: true, is_allowed_to_fail: None }
+        Self { name: name.to_owned(), args: Map::new(), required: true, is_allowed_to_fail: None, program: None }
     }
 }
 

@@ -14,6 +14,7 @@ classify!(
     osbs_registry::CredentialsError,
     osbs_registry::RegistryError,
     osbs_sandbox::MountError,
+    osbs_sandbox::ProcessError,
     osbs_sandbox::RuntimeError,
     osbs_sandbox::rooted::RootedError,
 );

@@ -7,9 +7,11 @@ use crate::build_json::PluginEntry;
 use crate::disk::DiskWatcher;
 use crate::events::{CORE_LOGGER, ENGINE_LOGGER, phase_text, plugin_logger_name};
 use crate::plugin::{
-    BuildResult, BuiltImageId, Done, Plugin, PluginArgs, PluginError, PluginResult, PluginType, PluginTypes, cancelled,
+    BuildResult, BuiltImageId, Done, Plugin, PluginArgs, PluginError, PluginResult, PluginTypes, cancelled,
 };
+use crate::resolve::{Resolved, ResolvedList, refused, resolve, unknown};
 use crate::run::Run;
+use crate::site_plugin;
 use crate::source::SourceTree;
 use futures_util::FutureExt;
 use osbs_types::{ErrorKind, EventKind, Failure, Outcome, Phase};
@@ -33,20 +35,6 @@ pub struct RunReport {
     pub outcome: Result<(), Failure>,
 }
 
-/// A plugin of a list, looked up.
-struct Resolved {
-    entry: PluginEntry,
-    kind: PluginType,
-    tolerated: bool,
-}
-
-/// A phase's list, looked up.
-#[derive(Default)]
-struct ResolvedList {
-    plugins: Vec<Resolved>,
-    unknown: Vec<Failure>,
-}
-
 impl Reactor {
     /// A reactor that knows these plugins.
     pub fn new(types: PluginTypes) -> Self {
@@ -56,7 +44,7 @@ impl Reactor {
     /// Runs everything: source, the phases, exit plugins, clean-up. Emits the failure or the facts as last event.
     pub async fn run(&self, run: &mut Run) -> RunReport {
         let watcher = DiskWatcher::start(run.services.watched_disk.clone(), run.disk.clone());
-        let exit = self.resolve(run, Phase::Exit);
+        let exit = resolve(&self.types, run, Phase::Exit);
         let main = match (exit.unknown.first(), hold_store(run).await) {
             (None, Ok(())) => self.main_part(run).await,
             (None, Err(failure)) => Err(failure),
@@ -80,9 +68,9 @@ impl Reactor {
     }
 
     async fn main_part(&self, run: &mut Run) -> Result<(), Failure> {
-        let prebuild = self.resolve(run, Phase::Prebuild);
-        let prepublish = self.resolve(run, Phase::Prepublish);
-        let postbuild = self.resolve(run, Phase::Postbuild);
+        let prebuild = resolve(&self.types, run, Phase::Prebuild);
+        let prepublish = resolve(&self.types, run, Phase::Prepublish);
+        let postbuild = resolve(&self.types, run, Phase::Postbuild);
         for list in [&prebuild, &prepublish, &postbuild] {
             if let Some(failure) = list.unknown.first() {
                 return Err(failure.clone());
@@ -94,26 +82,6 @@ impl Reactor {
         self.build_step(run).await?;
         self.phase(run, Phase::Prepublish, prepublish.plugins).await?;
         self.phase(run, Phase::Postbuild, postbuild.plugins).await
-    }
-
-    /// Looks a list up. Unknown plugins are recorded; only required ones count.
-    fn resolve(&self, run: &mut Run, phase: Phase) -> ResolvedList {
-        let mut list = ResolvedList::default();
-        for entry in run.request.plugins.phase(phase).to_vec() {
-            match self.types.find(&entry.name, phase) {
-                Some(kind) => list.plugins.push(Resolved {
-                    tolerated: entry.is_allowed_to_fail.unwrap_or(kind.allowed_to_fail),
-                    kind: kind.clone(),
-                    entry,
-                }),
-                None if entry.required => list.unknown.push(unknown_plugin(run, phase, &entry.name)),
-                None => run
-                    .logger
-                    .named(ENGINE_LOGGER)
-                    .warning(format!("{} is not known here and not required: skipped", phase_text(phase, &entry.name))),
-            }
-        }
-        list
     }
 
     async fn phase(&self, run: &mut Run, phase: Phase, plugins: Vec<Resolved>) -> Result<(), Failure> {
@@ -172,12 +140,18 @@ impl Reactor {
         let synthesised = run.request.plugins.phase(Phase::Buildstep).is_empty();
         for mut entry in entries {
             stop_here(run)?;
+            if let Some(program) = &entry.program
+                && let Err(failure) = site_plugin::plugin_type(&entry.name, Phase::Buildstep, program)
+            {
+                return Err(refused(run, &entry.name, failure));
+            }
             let Some(kind) = self.types.find(&entry.name, Phase::Buildstep).cloned() else {
                 if synthesised {
-                    return Err(unknown_plugin(run, Phase::Buildstep, &entry.name));
+                    let failure = unknown(&self.types, Phase::Buildstep, &entry.name);
+                    return Err(refused(run, &entry.name, failure));
                 }
-                let text = phase_text(Phase::Buildstep, &entry.name);
-                run.logger.named(ENGINE_LOGGER).warning(format!("{text} is not known here: skipped"));
+                let failure = unknown(&self.types, Phase::Buildstep, &entry.name);
+                run.logger.named(ENGINE_LOGGER).warning(format!("{failure}: skipped"));
                 continue;
             };
             entry.required = false;
@@ -355,18 +329,6 @@ fn builder_entries(run: &Run) -> Result<Vec<PluginEntry>, Failure> {
         [] => Ok(vec![PluginEntry::new(&run.image_build_method()?)]),
         list => Ok(list.to_vec()),
     }
-}
-
-fn unknown_plugin(run: &mut Run, phase: Phase, name: &str) -> Failure {
-    let failure = Failure::message(ErrorKind::Policy, format!("{} is not known here", phase_text(phase, name)))
-        .with_hint(
-            "this version has no such plugin: take what asks for it out of config.yaml or of the site's plugin lists, or \
-             mark it \"required\": false there",
-        )
-        .in_step(name);
-    run.records.errors.insert(name.to_owned(), failure.to_string().into());
-    run.logger.named(ENGINE_LOGGER).error(failure.to_string());
-    failure
 }
 
 /// Special values replaced, unknown names dropped (`reactor.md` 1.4).
