@@ -3,7 +3,7 @@
 use crate::args::OutputArg;
 use crate::follow::{self, Follow, Interrupts};
 use crate::session::Session;
-use crate::{failure_screen, record, summary};
+use crate::{record, summary};
 use clap::Args;
 use osbs_client::{BuildRequest, Osbs, Submitted};
 use osbs_types::{Failure, Platform, exit_code};
@@ -146,7 +146,9 @@ pub(crate) async fn run(session: &Session, args: BuildArgs) -> Result<u8, Failur
         session.print(&summary.render(session.paint()));
     }
     if let (Some(failure), false) = (&build.failure, session.wants_json()) {
-        session.note(&format!("\n{}", failure_screen::render(failure, session.paint()).trim_end()));
+        // Not a note: who asked for quiet wants to know too why it failed.
+        session.note("");
+        session.report(failure);
     }
     Ok(follow::exit_code(&build))
 }

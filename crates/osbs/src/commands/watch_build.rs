@@ -29,6 +29,8 @@ pub(crate) async fn run(session: &Session, args: WatchBuildArgs) -> Result<u8, F
             .await?;
     if session.wants_json() {
         session.print_json(&record::build_record(&build));
+    } else if let Some(failure) = &build.failure {
+        session.report(failure);
     }
     Ok(follow::exit_code(&build))
 }
