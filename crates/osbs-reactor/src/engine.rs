@@ -9,6 +9,7 @@ use crate::events::{CORE_LOGGER, ENGINE_LOGGER, phase_text, plugin_logger_name};
 use crate::plugin::{
     BuildResult, BuiltImageId, Done, Plugin, PluginArgs, PluginError, PluginResult, PluginTypes, cancelled,
 };
+use crate::plugins::push_floating_tags;
 use crate::resolve::{Resolved, ResolvedList, refused, resolve, unknown};
 use crate::run::Run;
 use crate::site_plugin;
@@ -99,7 +100,15 @@ impl Reactor {
                 failures.push(failure);
             }
         }
+        failures.extend(self.floating_tags(run).await);
         failures
+    }
+
+    /// Names that move, last of all. The lists of the arrangements do not have this plugin (`reactor.md` 2.3, M16).
+    async fn floating_tags(&self, run: &mut Run) -> Option<Failure> {
+        let kind = self.types.find(push_floating_tags::NAME, Phase::Exit).filter(|_| !run.floating.is_empty())?.clone();
+        let entry = PluginEntry::new(push_floating_tags::NAME);
+        self.one(run, Phase::Exit, Resolved { entry, kind, tolerated: false }).await.err()
     }
 
     /// Runs one plugin of any phase but buildstep, with records. An error ends the phase (not in exit).

@@ -12,6 +12,7 @@ pub mod disk;
 mod engine;
 pub mod events;
 mod fetching;
+mod floating;
 pub mod imaging;
 pub mod input;
 mod kickstart;
@@ -32,10 +33,11 @@ mod workers;
 pub use client_workers::ClientWorkers;
 pub use engine::{Reactor, RunReport};
 pub use plugin::{
+pub use floating::FloatingName;
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
 };
-pub use registries::{OutputRegistry, RegistryArg};
+pub use registries::{OutputRegistry, RegistryAccess, RegistryArg};
 pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,
 };

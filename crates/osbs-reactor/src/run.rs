@@ -4,6 +4,7 @@
 
 use crate::build_json::BuildJson;
 use crate::events::{CORE_LOGGER, Logger};
+use crate::floating::FloatingName;
 use crate::plugin::{BuildResult, BuiltImageId, PluginError};
 use crate::services::Services;
 use crate::source::SourceTree;
@@ -46,10 +47,14 @@ pub struct Run {
     pub files: BTreeMap<String, String>,
     /// Image archives made so far; readers take the last.
     pub exported_images: Vec<ExportedImage>,
+    /// The operator's manifests, by `export_operator_manifests`.
+    pub operator_manifests: Option<OperatorManifests>,
     /// Names the image shall get.
     pub tags: TagConf,
     /// Registries this build has pushed to.
     pub pushed: Vec<PushedRegistry>,
+    /// Names that move at the end of the run, when everything else has succeeded.
+    pub floating: Vec<FloatingName>,
     /// What the builder said; `None` before, which counts as failed.
     pub build_result: Option<BuildResult>,
     /// The image a worker has built.
@@ -100,8 +105,10 @@ impl Run {
             platforms: None,
             files: BTreeMap::new(),
             exported_images: Vec::new(),
+            operator_manifests: None,
             tags: TagConf::default(),
             pushed: Vec::new(),
+            floating: Vec::new(),
             build_result: None,
             built: None,
             original_dockerfile: None,
@@ -338,6 +345,17 @@ pub struct ExportedImage {
     pub uncompressed_sha256sum: Option<String>,
     /// Name inside an OCI layout.
     pub ref_name: Option<String>,
+}
+
+/// The archive of an operator's manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorManifests {
+    /// The file; its name is the one it has in Koji.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub size: u64,
+    /// Hex.
+    pub md5sum: String,
 }
 
 /// Names for the image, each list in the order of adding, without duplicates and without registry.

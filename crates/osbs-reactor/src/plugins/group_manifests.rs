@@ -1,25 +1,46 @@
 //! `group_manifests`: the final names, on an index over all platforms or on the single image (`reactor.md` 3.4.13, M12 to
 //! M14, O4 to O6).
 //!
-//! First everything is brought into every target repository, then names are moved, floating ones last: a failure in
-//! between leaves no name on half an image.
+//! First everything is brought into every target repository, then it gets its unique and primary names: a failure in
+//! between leaves no name on half an image. Floating names wait for the end of the run.
 
+use crate::floating::{FloatingName, version};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::registries::{OutputRegistry, RegistryArg};
+use crate::registries::{OutputRegistry, RegistryArg, refused};
 use crate::run::{Run, TagClass};
 use async_trait::async_trait;
 use osbs_image::Descriptor;
-use osbs_image::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST};
-use osbs_registry::{BuiltIndex, IndexMember, build_index, copy_image, copy_manifest, inspect, put_index};
+use osbs_registry::{BuiltIndex, IndexMember, RegistryError, build_index, copy_image, inspect};
 use osbs_types::{Architecture, Digest, Phase, Platform, PullSpec, Reference};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("group_manifests", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<GroupManifests>()?)))
-        .accepts(&["registries", "group", "goarch"])
+        .purpose(
+            "Gives the images of all worker builds their final names: on an index over the platforms, or on the only image.",
+        )
+        .argument(
+            "registries",
+            "registry to {insecure, secret}: where to publish, where config.yaml has no `registries` (arrangements 4 and 5)",
+        )
+        .argument("group", "make an index; true, and `group_manifests` of config.yaml wins")
+        .argument("goarch", "platform to architecture, where config.yaml has no `platform_descriptors` for it")
+        .reads(&[
+            "`registries`, `group_manifests` and `platform_descriptors` of config.yaml",
+            "annotation `digests` of the worker builds",
+            "manifests and image configurations in the registries",
+            "names that tag_from_config gave",
+        ])
+        .writes(&[
+            "manifests, blobs and the index in every repository of a final name",
+            "unique and primary names in every registry",
+            "digests per registry and name, for the annotations repositories and digests",
+            "names that push_floating_tags moves at the end",
+        ])
 }
 
 #[derive(Deserialize, Default)]
@@ -44,6 +65,7 @@ struct WorkerDigest {
 struct Member {
     repository: String,
     manifest: Descriptor,
+    bytes: Arc<[u8]>,
     architecture: Architecture,
 }
 
@@ -74,16 +96,19 @@ impl Plugin for GroupManifests {
         for plan in &plans {
             plan.bring_everything(run).await?;
         }
-        // Unique, primary, floating.
+        let mut tagged = Vec::new();
         for class in [TagClass::Unique, TagClass::Primary, TagClass::Floating] {
-            let names = run.tags.class(class).to_vec();
-            for plan in &plans {
-                for name in &names {
-                    plan.tag(run, name).await?;
+            for name in run.tags.class(class).to_vec() {
+                for plan in &plans {
+                    if run.moves_last(&name) {
+                        run.floating.push(plan.waiting(&name));
+                    } else {
+                        tagged.push(plan.tag(run, &name).await?);
+                    }
                 }
             }
         }
-        let result = result(run, &plans);
+        let result = result(run, &plans, &tagged);
         Ok(Done::Value(result))
     }
 }
@@ -101,25 +126,29 @@ impl GroupManifests {
         let mut members = Vec::new();
         let mut missing = Vec::new();
         for (platform, worker) in &run.workers {
-            match pushed(worker.build.annotations.get("digests").map_or("[]", String::as_str), &registry.host) {
+            let digests = worker.build.annotations.get("digests").map_or("[]", String::as_str);
+            match pushed(digests, &registry.host) {
                 Some(found) => {
                     let platform: Platform =
                         platform.parse().map_err(|error| PluginError::internal(format!("{error}")))?;
                     members.push(self.member(run, registry, &platform, found).await?);
                 }
-                None => missing.push(platform.as_str()),
+                None => missing.push(format!("{platform} ({})", found_instead(digests))),
             }
         }
         if missing.is_empty() && !members.is_empty() {
             return Ok(members);
         }
         let found = run.workers.len() - missing.len();
-        Err(PluginError::internal(format!(
+        let text = format!(
             "{found} of {} worker builds pushed an image to {}; there is none of {}",
             run.workers.len(),
             registry.host,
             missing.join(", ")
-        )))
+        );
+        Err(PluginError::policy(text).with_hint(
+            "do worker builds get the same `registries` as this one? Compare the configurations of the clusters",
+        ))
     }
 
     async fn member(
@@ -131,7 +160,14 @@ impl GroupManifests {
     ) -> Result<Member, PluginError> {
         let name = format!("{}/{}@{}", registry.host, found.repository, found.digest);
         let spec: PullSpec = name.parse().map_err(|error| PluginError::internal(format!("{error}")))?;
-        let inspected = inspect(&registry.client, &spec, None).await?;
+        let inspected = inspect(&registry.client, &spec, None).await.map_err(|error| match error {
+            RegistryError::NotFound { .. } => {
+                let text = format!("{name}, which the worker build for {platform} pushed, is not there any more");
+                PluginError::remote(text)
+                    .with_hint("does something clean the registry up while builds run? Build again")
+            }
+            error => refused(error, "read from"),
+        })?;
         let wanted = match self.goarch.get(platform) {
             Some(name) if !run.config.platform_descriptors.contains_key(platform) => Architecture::new(name),
             _ => run.config.architecture(platform),
@@ -145,7 +181,8 @@ impl GroupManifests {
         // The platform decides; a variant is only in the image.
         let variant = built.variant.filter(|_| built.name == wanted.name).or(wanted.variant);
         let architecture = Architecture { name: wanted.name, variant };
-        Ok(Member { repository: found.repository, manifest: inspected.manifest, architecture })
+        let (manifest, bytes) = (inspected.manifest, inspected.manifest_bytes.into());
+        Ok(Member { repository: found.repository, manifest, bytes, architecture })
     }
 }
 
@@ -158,6 +195,13 @@ fn pushed(annotation: &str, host: &str) -> Option<WorkerDigest> {
         .filter_map(|entry| serde_json::from_value::<WorkerDigest>(entry).ok())
         .filter(|entry| known.contains(&entry.version.as_str()) && bare_host(&entry.registry) == host)
         .min_by(|a, b| a.repository.cmp(&b.repository))
+}
+
+/// Where a worker's images are instead, for an error.
+fn found_instead(annotation: &str) -> String {
+    let entries: Vec<WorkerDigest> = serde_json::from_str(annotation).unwrap_or_default();
+    let found: BTreeSet<_> = entries.iter().map(|e| format!("{} at {}", e.version, bare_host(&e.registry))).collect();
+    if found.is_empty() { "it pushed nothing".to_owned() } else { found.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// `host[:port]` of a registry that may be written with scheme and version.
@@ -174,53 +218,52 @@ impl Plan {
             for member in self.members.iter().filter(|member| member.repository != *repository) {
                 let digest = &member.manifest.digest;
                 run.log().info(format!("{}@{digest} into {repository} at {}", member.repository, self.registry.host));
-                copy_image(&self.registry.client, &member.repository, digest, repository, None, run.cancel()).await?;
+                copy_image(&self.registry.client, &member.repository, digest, repository, None, run.cancel())
+                    .await
+                    .map_err(|error| refused(error, "push to"))?;
             }
         }
         Ok(())
     }
 
-    /// One name.
-    async fn tag(&self, run: &mut Run, name: &PullSpec) -> Result<(), PluginError> {
-        let client = &self.registry.client;
-        let (repository, Reference::Tag(tag)) = (name.repository(), name.reference()) else {
-            return Err(PluginError::internal(format!("the name {name} has no tag")));
-        };
-        let (digest, media_type) = if let Some(index) = &self.index {
-            (put_index(client, repository, &tag, index).await?, index.descriptor.media_type.clone())
-        } else {
-            let only = &self.members[0].manifest;
-            let put = copy_manifest(client, repository, &only.digest, &tag).await?;
-            (put.digest, put.media_type)
-        };
-        run.log().info(format!("{}/{name} is {digest}", self.registry.host));
-        let record = run.pushed_registry(&self.registry.host);
-        let version = version(&media_type).to_owned();
-        record.digests.entry(format!("{repository}:{tag}")).or_default().insert(version, digest);
-        Ok(())
+    /// What the names shall stand for, with its bytes.
+    fn target(&self) -> (&Descriptor, Arc<[u8]>) {
+        let only = &self.members[0];
+        match &self.index {
+            Some(index) => (&index.descriptor, index.bytes.as_slice().into()),
+            None => (&only.manifest, Arc::clone(&only.bytes)),
+        }
     }
-}
 
-/// The key of a media type in digest records.
-fn version(media_type: &str) -> &'static str {
-    match media_type {
-        DOCKER_MANIFEST => "v2",
-        DOCKER_MANIFEST_LIST => "v2_list",
-        OCI_INDEX => "oci_index",
-        OCI_MANIFEST => "oci",
-        _ => "unknown",
+    /// One name. Gives it with its registry.
+    async fn tag(&self, run: &mut Run, name: &PullSpec) -> Result<String, PluginError> {
+        let (repository, reference) = (name.repository(), name.reference());
+        if !matches!(reference, Reference::Tag(_)) {
+            return Err(PluginError::internal(format!("the name {name} has no tag")));
+        }
+        let (manifest, bytes) = self.target();
+        let put = self.registry.client.put_manifest(repository, &reference, &manifest.media_type, &bytes).await;
+        put.map_err(|error| refused(error, "push to"))?;
+        let full = format!("{}/{name}", self.registry.host);
+        run.log().info(format!("{full} is {}", manifest.digest));
+        run.pushed_registry(&self.registry.host).add(name, manifest);
+        Ok(full)
+    }
+
+    /// A name for the end of the run.
+    fn waiting(&self, name: &PullSpec) -> FloatingName {
+        let (manifest, bytes) = self.target();
+        FloatingName { registry: self.registry.client.clone(), name: name.clone(), manifest: manifest.clone(), bytes }
     }
 }
 
 /// Repository -> version -> digest, `{}` without grouping; and the facts of the summary.
-fn result(run: &mut Run, plans: &[Plan]) -> Value {
+fn result(run: &mut Run, plans: &[Plan], tagged: &[String]) -> Value {
     let mut result = Map::new();
-    let mut tagged = Vec::new();
     let mut by_digest = BTreeSet::new();
     for plan in plans {
         let descriptor = plan.index.as_ref().map_or(&plan.members[0].manifest, |index| &index.descriptor);
         for name in run.tags.all() {
-            tagged.push(format!("{}/{name}", plan.registry.host));
             by_digest.insert(format!("{}/{}@{}", plan.registry.host, name.repository(), descriptor.digest));
             if plan.index.is_some() {
                 let digests = json!({ version(&descriptor.media_type): descriptor.digest });

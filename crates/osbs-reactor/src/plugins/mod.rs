@@ -59,6 +59,7 @@ mod native;
 mod orchestrate_build;
 mod pull_base_image;
 mod reactor_config;
+pub(crate) mod push_floating_tags;
 mod remove_built_image;
 mod remove_worker_metadata;
 mod squash;
@@ -99,6 +100,7 @@ pub fn all() -> PluginTypes {
         reactor_config::plugin(),
         remove_built_image::plugin(),
         remove_worker_metadata::plugin(),
+        push_floating_tags::plugin(),
         squash::plugin(),
         store_metadata_in_osv3::plugin(),
         tag_and_push::plugin(),
