@@ -17,6 +17,14 @@ const ORCHESTRATOR: &str = "an orchestrator build";
 /// All orchestrator builds of a cluster share its slots.
 const SLOT_GROUP: &str = "orchestrator";
 
+/// An orchestrator build that is not created yet.
+struct Prepared {
+    new: NewBuild,
+    params: UserParams,
+    unique: UniqueName,
+    warnings: Vec<String>,
+}
+
 impl Osbs {
     /// Checks the request, looks at the repository, and creates an orchestrator build. Nothing is left behind where it
     /// fails.
@@ -34,6 +42,32 @@ impl Osbs {
         {
             return Ok(Submitted { build, existing: true, warnings: Vec::new() });
         }
+        let prepared = self.prepare(request, version, cancel).await?;
+        let build = self.submit(prepared.new, &prepared.params, &prepared.unique).await?;
+        Ok(Submitted { build, existing: false, warnings: prepared.warnings })
+    }
+
+    /// What [`Osbs::create_orchestrator_build`] would create, and the warnings. Creates nothing; its name is not decided.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn preview_orchestrator_build(
+        &self,
+        request: &BuildRequest,
+        cancel: &CancellationToken,
+    ) -> Result<(NewBuild, Vec<String>), ClientError> {
+        let version = self.check(request)?;
+        let prepared = self.prepare(request, version, cancel).await?;
+        Ok((prepared.new, prepared.warnings))
+    }
+
+    /// Everything but the creation.
+    async fn prepare(
+        &self,
+        request: &BuildRequest,
+        version: u32,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, ClientError> {
         let (repository, commit) = self.look_at(request, cancel).await?;
         let unique = unique_name();
         let mut params = self.user_params(request, version, &repository, &unique)?;
@@ -59,8 +93,7 @@ impl Osbs {
             autorebuild_enabled: repository.autorebuild_enabled,
         };
         self.render_into(&mut new, &rendering).await?;
-        let build = self.submit(new, &params, &unique).await?;
-        Ok(Submitted { build, existing: false, warnings: repository.warnings })
+        Ok(Prepared { new, params, unique, warnings: repository.warnings })
     }
 
     /// What can be said without the repository; gives the arrangement.

@@ -20,6 +20,19 @@ impl Osbs {
     /// # Errors
     /// A parameter is missing or has the wrong type, or the cluster failed.
     pub async fn create_worker_build(&self, request: &WorkerBuildRequest) -> Result<Build, ClientError> {
+        let new = self.preview_worker_build(request).await?;
+        let base = match &request.parent {
+            Some(parent) => format!("{parent}-{}", request.platform),
+            None => format!("worker-{}-{}", unique_name(), request.platform),
+        };
+        self.create_named(new, &base).await
+    }
+
+    /// What [`Osbs::create_worker_build`] would create. Creates nothing; its name is not decided.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn preview_worker_build(&self, request: &WorkerBuildRequest) -> Result<NewBuild, ClientError> {
         if request.parameters.get("platforms").is_some_and(|platforms| !is_empty(platforms)) {
             return Err(ClientError::Unwanted { build: WORKER, parameter: "platforms" });
         }
@@ -57,11 +70,7 @@ impl Osbs {
             autorebuild_enabled: false,
         };
         self.render_into(&mut new, &rendering).await?;
-        let base = match &request.parent {
-            Some(parent) => format!("{parent}-{}", request.platform),
-            None => format!("worker-{}-{}", unique_name(), request.platform),
-        };
-        self.create_named(new, &base).await
+        Ok(new)
     }
 
     fn worker_params(&self, request: &WorkerBuildRequest) -> Result<UserParams, ClientError> {
