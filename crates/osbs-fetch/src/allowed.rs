@@ -5,6 +5,7 @@
 //! neither `example.com.evil.org` nor `example.com/ab`.
 
 use osbs_http::{Url, UrlRule};
+use std::fmt;
 use std::sync::Arc;
 
 /// The entries, read. An empty list allows everything.
@@ -13,6 +14,8 @@ pub struct AllowedUrls(Vec<Entry>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
+    /// As written.
+    text: String,
     /// As a URL has it: lower case, international names in ASCII.
     host: String,
     /// `None`: the usual one of the URL's scheme.
@@ -55,6 +58,13 @@ impl AllowedUrls {
     }
 }
 
+/// The entries as written.
+impl fmt::Display for AllowedUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Entry {
     fn parse(text: &str) -> Result<Self, BadAllowedUrl> {
         let bad = || BadAllowedUrl { entry: text.to_owned() };
@@ -72,7 +82,8 @@ impl Entry {
             _ => None,
         };
         let segments = segments(&url).filter(|segment| !segment.is_empty()).collect();
-        Ok(Self { host: url.host_str().ok_or_else(bad)?.to_owned(), port, segments })
+        let text = trimmed.to_owned();
+        Ok(Self { text, host: url.host_str().ok_or_else(bad)?.to_owned(), port, segments })
     }
 
     fn admits(&self, url: &Url) -> bool {

@@ -38,10 +38,12 @@ impl Plugin for KojiUpload {
             return Ok(Done::Skipped("the build has failed".to_owned()));
         }
         let platform = self.platform.clone().or_else(|| run.build.platform.clone()).unwrap_or_else(Platform::native);
+        let mut output = vec![image_output(run, &platform)?];
+        output.extend(manifests_output(run));
         let fragment = json!({
             "metadata_version": 0,
             "buildroots": [buildroot(run, &platform)],
-            "output": [image_output(run, &platform)?],
+            "output": output,
         });
         let name = format!("{}-md", run.build.name);
         let data = TextMap::from([(FRAGMENT_KEY.to_owned(), fragment.to_string())]);
@@ -104,6 +106,20 @@ fn image_output(run: &Run, platform: &Platform) -> Result<Value, PluginError> {
         output["checksum_type"] = "md5".into();
     }
     Ok(output)
+}
+
+/// The operator's manifests in `output[]` (3.6.5).
+fn manifests_output(run: &Run) -> Option<Value> {
+    let archive = run.operator_manifests.as_ref()?;
+    Some(json!({
+        "type": "operator-manifests",
+        "buildroot_id": 1,
+        "filename": archive.path.file_name().map(|name| name.to_string_lossy()),
+        "filesize": archive.size,
+        "checksum": archive.md5sum,
+        "checksum_type": "md5",
+        "extra": {"typeinfo": {"operator-manifests": {}}},
+    }))
 }
 
 /// The pull spec image by tag, then by each digest, for every registry.

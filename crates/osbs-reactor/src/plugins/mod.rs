@@ -50,6 +50,7 @@ mod compress;
 mod distgit_fetch_artefacts;
 mod distribution_scope;
 mod export_operator_manifests;
+mod fetch_maven_artifacts;
 mod fetch_worker_metadata;
 mod group_manifests;
 mod hide_files;
@@ -90,6 +91,7 @@ pub fn all() -> PluginTypes {
         distgit_fetch_artefacts::plugin(),
         distribution_scope::plugin(),
         export_operator_manifests::plugin(),
+        fetch_maven_artifacts::plugin(),
         fetch_worker_metadata::plugin(),
         group_manifests::plugin(),
         hide_files::plugin(),

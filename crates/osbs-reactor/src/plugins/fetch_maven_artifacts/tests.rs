@@ -1,0 +1,156 @@
+//! What a repository may ask for, and what it is told. The downloads themselves are tried in `osbs/tests/artifacts.rs`.
+
+use super::plugin;
+use crate::build_json::PluginLists;
+use crate::plugin::Done;
+use crate::testing::{TestRun, run_with};
+use osbs_config::ReactorConfig;
+use osbs_types::{ErrorKind, Failure};
+use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
+
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+async fn with(files: &[(&str, &str)], config: &str) -> TestRun {
+    let mut test = run_with("FROM a\n", files, PluginLists::default()).await;
+    let config = ReactorConfig::parse(&format!("version: 1\n{config}"), "config.yaml").unwrap().value;
+    test.run.config = Arc::new(config);
+    test
+}
+
+async fn failure(files: &[(&str, &str)], config: &str) -> Failure {
+    let mut test = with(files, config).await;
+    let failure = test.plugin(&plugin(), json!({})).await.expect_err("refused").into_failure();
+    assert!(!test.run.source().unwrap().root().join("artifacts").exists(), "{failure}");
+    failure
+}
+
+/// A URL file, `config.yaml`, kind, what is told, the line.
+#[tokio::test]
+async fn refusals_before_anything_is_fetched() {
+    let md5 = "0123456789abcdef0123456789abcdef";
+    let allow = "artifacts_allowed_domains: [ok.example, ok.example/deep]\n";
+    for (text, config, kind, part, line) in [
+        (format!("- url: ftp://h/x\n  md5: {md5}\n"), "", ErrorKind::User, "only http and https", 1),
+        (format!("- url: nonsense/x\n  md5: {md5}\n"), "", ErrorKind::User, "not a URL", 1),
+        ("- url: http://h/x\n".to_owned(), "", ErrorKind::User, "one of md5, sha1 and sha256 is required", 1),
+        (format!("- url: http://h/x\n  md5: {md5}0\n"), "", ErrorKind::User, "32 lower-case", 2),
+        (format!("- url: http://h/x\n  sha512: {md5}\n"), "", ErrorKind::User, "2 problems", 1),
+        (format!("- url: http://h/x\n  md5: {md5}\n  target: ../x\n"), "", ErrorKind::User, "stays below", 3),
+        (format!("- url: http://h/x\n  md5: {md5}\n  target: /etc/x\n"), "", ErrorKind::User, "stays below", 3),
+        (
+            format!("- {{url: 'http://me:hunter2@ok.example.evil.org/x?hunter2', md5: {md5}}}\n"),
+            allow,
+            ErrorKind::Policy,
+            "http://ok.example.evil.org/x: this site does not allow it",
+            1,
+        ),
+        (
+            format!(
+                "- {{url: 'http://ok.example/x', md5: {md5}}}\n- {{url: 'http://a/b', md5: {md5}}}\n- {{url: 'http://c/d', md5: {md5}}}\n"
+            ),
+            allow,
+            ErrorKind::Policy,
+            "2 URLs of fetch-artifacts-url.yaml cannot be fetched",
+            2,
+        ),
+        (
+            format!("- url: http://h/x\n  md5: {md5}\n"),
+            "artifacts_allowed_domains: ['https://h']",
+            ErrorKind::Policy,
+            "artifacts_allowed_domains is wrong",
+            0,
+        ),
+    ] {
+        let failure = failure(&[("fetch-artifacts-url.yaml", &text)], config).await;
+        assert!(failure.to_string().contains(part) && failure.kind == kind, "{text}: {failure:?}");
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        assert_eq!(failure.position.map_or(0, |position| position.line), line, "{text}");
+        assert!(failure.causes.len() <= 4);
+    }
+}
+
+#[tokio::test]
+async fn koji_is_missed_only_where_it_is_asked_for() {
+    let koji = "koji: {hub_url: 'https://hub.example.com', root_url: 'https://root.example.com', auth: {}}\n";
+    for (config, part) in [("", "this site has no Koji"), (koji, "not fetched from Koji yet")] {
+        let text = "- nvr: lib-1-2\n- nvr: more-1-2\n  archives: [{filename: '*.jar'}]\n";
+        let failure = failure(&[("fetch-artifacts-koji.yaml", text)], config).await;
+        assert!(failure.message.contains(part) && failure.message.contains("lib-1-2, more-1-2"), "{failure}");
+        assert_eq!((failure.kind, failure.position.unwrap().line), (ErrorKind::Policy, 1));
+    }
+    for text in ["- nvr: a-1-2\n  extra: 1\n", "- archives: []\n", "- nvr: a\n  archives: [{name: x}]\n", "nvr: a\n"] {
+        assert_eq!(failure(&[("fetch-artifacts-koji.yaml", text)], "").await.kind, ErrorKind::User, "{text}");
+    }
+    for files in [&[][..], &[("fetch-artifacts-koji.yaml", ""), ("fetch-artifacts-url.yaml", "# nothing\n")]] {
+        let done = with(files, "").await.plugin(&plugin(), json!({})).await;
+        assert!(matches!(done, Ok(Done::Skipped(_))), "{done:?}");
+    }
+}
+
+/// Answers every request with `abc`.
+fn serve() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            let _ = reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn a_file_is_where_its_target_says_and_nowhere_else() {
+    let host = serve();
+    let config = format!("artifacts_allowed_domains: ['{host}']\n");
+    let text = format!("- {{url: 'http://me:pw@{host}/abc?q', sha256: {ABC}, target: a/b/c.jar}}\n");
+    let files = [("fetch-artifacts-url.yaml", text.as_str())];
+    let mut test = with(&files, &config).await;
+    let Done::Value(value) = test.plugin(&plugin(), json!({"allowed_domains": ["not.asked"]})).await.unwrap() else {
+        panic!("no value")
+    };
+    let shown = format!("http://{host}/abc");
+    assert_eq!(value, json!([{"url": shown, "target": "a/b/c.jar", "checksums": {"sha256": ABC}}]));
+    let root = test.run.source().unwrap().root().to_owned();
+    assert_eq!(std::fs::read_to_string(root.join("artifacts/a/b/c.jar")).unwrap(), "abc");
+
+    // A link of the repository in the way leads nowhere.
+    let outside = test.folder.path().join("outside");
+    for (link, expected) in
+        [("artifacts", Some("is a symbolic link")), ("artifacts/a", None), ("artifacts/a/b/c.jar", None)]
+    {
+        let mut test = with(&files, &config).await;
+        let root = test.run.source().unwrap().root().to_owned();
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::create_dir_all(root.join(link).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join(link)).unwrap();
+        let done = test.plugin(&plugin(), json!({})).await;
+        match expected {
+            Some(part) => assert!(done.unwrap_err().to_string().contains(part)),
+            None => assert!(done.is_ok(), "{link}: {done:?}"),
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_file_does_not_stay() {
+    let host = serve();
+    let config = format!("artifacts_allowed_domains: ['{host}']\n");
+    let text =
+        format!("- url: http://me:hunter2@{host}/abc\n  sha256: {ABC}\n  md5: 0123456789abcdef0123456789abcdef\n");
+    let mut test = with(&[("fetch-artifacts-url.yaml", &text)], &config).await;
+    let failure = test.plugin(&plugin(), json!({})).await.unwrap_err().into_failure();
+    let told = "artifact abc has md5 900150983cd24fb0d6963f7d28e17f72, not 0123456789abcdef0123456789abcdef (3 bytes";
+    assert!(failure.message.starts_with(told) && failure.kind == ErrorKind::User, "{failure}");
+    assert_eq!(failure.position.unwrap().line, 1);
+    assert!(!test.run.source().unwrap().root().join("artifacts/abc").exists());
+    assert!(!test.log_texts().concat().contains("hunter2"));
+}
