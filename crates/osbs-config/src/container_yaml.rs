@@ -3,6 +3,7 @@
 use crate::fields::{Checker, Fields};
 use crate::node::{Node, Value};
 use crate::problem::{ConfigError, Parsed, ProblemKind, Severity};
+use crate::shape::{Fact, Shape};
 use osbs_types::{Platform, Position};
 
 /// How the build step is done. All of them are served by the one builder there is; the names are kept for old files.
@@ -110,6 +111,14 @@ impl ContainerYaml {
         Parsed::from_problems(Some(value), checker.into_problems())
     }
 
+    /// What the reader asks for.
+    pub(crate) fn shape() -> Shape {
+        Checker::describe(|checker, node| {
+            checker.tell("", Fact::Nullable);
+            read(checker, node)
+        })
+    }
+
     /// The platforms left of `platforms` after `only` and `not`, in their order.
     pub fn restrict(&self, platforms: &[Platform]) -> Vec<Platform> {
         let names = |rule: &'_ Option<PlatformRule>| rule.as_ref().map(|rule| rule.names.clone()).unwrap_or_default();
@@ -179,6 +188,7 @@ fn compose(fields: Fields<'_>) -> Compose {
         Value::Null => Vec::new(),
         _ => fields.checker.texts(node, &fields.path_of("packages")),
     });
+    fields.tell("multilib_method[0]", Fact::Words(METHODS.map(str::to_owned).to_vec()));
     let multilib_method = fields.texts("multilib_method");
     for method in multilib_method.iter().flatten().filter(|method| !METHODS.contains(&method.as_str())) {
         let node = fields.get("multilib_method").unwrap_or(fields.node);

@@ -3,6 +3,7 @@
 use crate::nearest::nearest;
 use crate::node::{Key, Node, Value};
 use crate::problem::{Problem, ProblemKind, Severity};
+use crate::shape::{DESCRIBED, DESCRIBED_ITEMS, Fact, NameRule, Shape};
 use osbs_types::Position;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,11 +12,33 @@ use std::collections::BTreeMap;
 pub(crate) struct Checker {
     file: String,
     problems: RefCell<Vec<Problem>>,
+    /// Readers describe themselves instead of reading.
+    shape: Option<RefCell<Shape>>,
 }
 
 impl Checker {
     pub fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), problems: RefCell::new(Vec::new()) }
+        Self { file: file.to_owned(), problems: RefCell::new(Vec::new()), shape: None }
+    }
+
+    /// What `reader` asks for.
+    pub fn describe<T>(reader: impl FnOnce(&Self, &Node) -> T) -> Shape {
+        let checker = Self { shape: Some(RefCell::default()), ..Self::new("") };
+        reader(&checker, &DESCRIBED);
+        checker.shape.unwrap_or_default().into_inner()
+    }
+
+    /// Tells a rule to whoever wants a description. True: there is no value to read.
+    pub fn tell(&self, path: &str, fact: Fact) -> bool {
+        if let Some(shape) = &self.shape {
+            shape.borrow_mut().note(path, fact);
+        }
+        self.shape.is_some()
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_describing(&self) -> bool {
+        self.shape.is_some()
     }
 
     pub fn into_problems(self) -> Vec<Problem> {
@@ -59,6 +82,9 @@ impl Checker {
 
     /// A text, or a noted error.
     pub fn text(&self, node: &Node, path: &str) -> Option<String> {
+        if self.tell(path, Fact::Text) {
+            return None;
+        }
         if let Value::Text(text) = &node.value {
             return Some(text.clone());
         }
@@ -68,6 +94,9 @@ impl Checker {
 
     /// The entries of an object, or a noted error.
     pub fn entries<'a>(&self, node: &'a Node, path: &str) -> &'a [(Key, Node)] {
+        if self.tell(path, Fact::Object) {
+            return &[];
+        }
         if let Value::Object(entries) = &node.value {
             return entries;
         }
@@ -75,8 +104,16 @@ impl Checker {
         &[]
     }
 
+    /// The entries of an object whose keys are names. The caller checks them.
+    pub fn named<'a>(&self, node: &'a Node, path: &str, rule: &'static NameRule) -> &'a [(Key, Node)] {
+        if self.tell(path, Fact::Names(rule)) { rule.entries() } else { self.entries(node, path) }
+    }
+
     /// The items of a list, or a noted error.
     pub fn items<'a>(&self, node: &'a Node, path: &str) -> &'a [Node] {
+        if self.tell(path, Fact::List) {
+            return &DESCRIBED_ITEMS;
+        }
         if let Value::List(items) = &node.value {
             return items;
         }
@@ -111,6 +148,11 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// [`Checker::tell`] about a key.
+    pub fn tell(&self, key: &str, fact: Fact) -> bool {
+        self.checker.tell(&self.path_of(key), fact)
+    }
+
     /// The value of a key; null is the same as nothing.
     pub fn get(&self, key: &'static str) -> Option<&'a Node> {
         self.get_or_null(key).filter(|node| !matches!(node.value, Value::Null))
@@ -119,10 +161,14 @@ impl<'a> Fields<'a> {
     /// The value of a key, also when it is null.
     pub fn get_or_null(&self, key: &'static str) -> Option<&'a Node> {
         self.asked.borrow_mut().push(key);
+        if self.tell(key, Fact::Read) {
+            return Some(&DESCRIBED);
+        }
         self.entries.iter().find(|(name, _)| name.name == key).map(|(_, node)| node)
     }
 
     pub fn require(&self, key: &'static str) -> Option<&'a Node> {
+        self.tell(key, Fact::Required);
         let node = self.get(key);
         if node.is_none() && matches!(self.node.value, Value::Object(_)) {
             self.checker.error(self.node.at, &self.path, ProblemKind::Missing { key: key.to_owned() });
@@ -140,6 +186,9 @@ impl<'a> Fields<'a> {
 
     pub fn boolean(&self, key: &'static str) -> Option<bool> {
         let node = self.get(key)?;
+        if self.tell(key, Fact::Boolean) {
+            return None;
+        }
         if let Value::Bool(value) = node.value {
             return Some(value);
         }
@@ -149,6 +198,9 @@ impl<'a> Fields<'a> {
 
     pub fn whole_number(&self, key: &'static str, least: i64) -> Option<i64> {
         let node = self.get(key)?;
+        if self.tell(key, Fact::Whole(least, None)) {
+            return None;
+        }
         match node.value {
             Value::Int(value) if value >= least => Some(value),
             Value::Int(value) => {
@@ -164,6 +216,7 @@ impl<'a> Fields<'a> {
 
     /// A count or an identifier that fits 32 bits.
     pub fn small_number(&self, key: &'static str) -> Option<u32> {
+        self.tell(key, Fact::Whole(0, Some(i64::from(u32::MAX))));
         let value = self.whole_number(key, 0)?;
         let small = u32::try_from(value).ok();
         if small.is_none() {
@@ -180,6 +233,10 @@ impl<'a> Fields<'a> {
     /// A text or a list of texts.
     pub fn text_or_texts(&self, key: &'static str) -> Option<Vec<String>> {
         let node = self.get(key)?;
+        if self.tell(key, Fact::OneOrList) {
+            self.checker.texts(node, &self.path_of(key));
+            return None;
+        }
         match &node.value {
             Value::Text(text) => Some(vec![text.clone()]),
             Value::List(_) => Some(self.checker.texts(node, &self.path_of(key))),
@@ -195,12 +252,13 @@ impl<'a> Fields<'a> {
         &self,
         key: &'static str,
         is_key: fn(&str) -> bool,
+        names: &'static NameRule,
         rule: &str,
     ) -> Option<BTreeMap<String, String>> {
         let node = self.get(key)?;
         let path = self.path_of(key);
         let mut map = BTreeMap::new();
-        for (name, value) in self.checker.entries(node, &path) {
+        for (name, value) in self.checker.named(node, &path, names) {
             if !is_key(&name.name) {
                 let kind = ProblemKind::BadValue { value: name.name.clone(), expected: format!("a key: {rule}") };
                 self.checker.error(name.at, &path, kind);
@@ -230,6 +288,7 @@ impl<'a> Fields<'a> {
     /// One of a few words.
     pub fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let node = self.get(key)?;
+        self.tell(key, Fact::Words(choices.iter().map(|(word, _)| (*word).to_owned()).collect()));
         let text = self.checker.text(node, &self.path_of(key))?;
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -239,8 +298,28 @@ impl<'a> Fields<'a> {
         found
     }
 
+    /// Whether a key has a value. While a reader is described nothing has.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.get(key).is_some() && !self.checker.is_describing()
+    }
+
+    /// With one of `keys` all of `needed` must be there.
+    pub fn require_together(&self, keys: &[&'static str], needed: &[&'static str]) {
+        if self.checker.tell(&self.path, Fact::Together(keys.to_vec(), needed.to_vec())) {
+            return;
+        }
+        if keys.iter().any(|key| self.has(key)) {
+            for key in needed {
+                self.require(key);
+            }
+        }
+    }
+
     /// Notes every key that was not asked for.
     pub fn finish(self, severity: Severity) {
+        if severity == Severity::Error {
+            self.checker.tell(&self.path, Fact::Closed);
+        }
         let asked = self.asked.into_inner();
         for (key, _) in self.entries.iter().filter(|(key, _)| !asked.contains(&key.name.as_str())) {
             let near = nearest(&key.name, asked.iter().copied());

@@ -15,6 +15,8 @@ mod problem;
 mod reactor_config;
 mod registry_uri;
 mod repository_files;
+mod schema;
+mod shape;
 mod user_params;
 
 pub use artifacts::{ArchivePattern, Checksums, KojiArtifacts, UrlArtifact, parse_koji_artifacts, parse_url_artifacts};
@@ -35,4 +37,5 @@ pub use repository_files::{
     ContentSets, ImageBuildConf, RepoConfig, parse_additional_tags, parse_content_sets, parse_image_build_conf,
     parse_repo_config,
 };
+pub use schema::SchemaOf;
 pub use user_params::UserParams;

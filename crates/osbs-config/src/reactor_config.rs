@@ -17,6 +17,7 @@ use crate::fields::{Checker, Fields};
 use crate::node::{Key, Node};
 use crate::problem::{ConfigError, Parsed, ProblemKind, Severity};
 use crate::registry_uri::{RegistryUri, RegistryUriError};
+use crate::shape::{Fact, LABEL_NAME, METHOD_NAME, PLATFORM_NAME, Shape};
 use osbs_types::{Architecture, ErrorKind, Platform, without_logins};
 use std::collections::BTreeMap;
 
@@ -160,6 +161,11 @@ impl ReactorConfig {
         Parsed::from_problems(Some(value), checker.into_problems())
     }
 
+    /// What the reader asks for.
+    pub(crate) fn shape() -> Shape {
+        Checker::describe(read_fields)
+    }
+
     /// The configuration as JSON, unknown keys and all, for `reactor_config_override`. Not for logs.
     pub fn raw(&self) -> &serde_json::Value {
         &self.raw
@@ -221,6 +227,7 @@ const MEDIA_TYPES: [&str; 6] = [
 
 fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
     let root = Fields::new(checker, node, "");
+    root.tell("version", Fact::Just(1));
     if let Some(version) = root.require("version").and_then(|_| root.whole_number("version", 0)).filter(|v| *v != 1) {
         let node = root.get("version").unwrap_or(node);
         checker.bad_value(node, "version", &version.to_string(), "1, the only version there is");
@@ -237,7 +244,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         artifacts_allowed_domains: root.texts("artifacts_allowed_domains").unwrap_or_default(),
         yum_repo_allowed_domains: root.texts("yum_repo_allowed_domains").unwrap_or_default(),
         image_labels: root
-            .text_map("image_labels", |key| is_word(key, ".-"), "letters, digits, '_', '.' and '-'")
+            .text_map("image_labels", |key| is_word(key, ".-"), &LABEL_NAME, "letters, digits, '_', '.' and '-'")
             .unwrap_or_default(),
         image_label_info_url_format: root.text("image_label_info_url_format"),
         image_equal_labels: equal_labels(&root),
@@ -292,7 +299,7 @@ fn clusters(root: &Fields<'_>) -> BTreeMap<Platform, Vec<ClusterEntry>> {
     let checker = root.checker;
     let Some(node) = root.get("clusters") else { return BTreeMap::new() };
     let mut clusters = BTreeMap::new();
-    for (key, list) in checker.entries(node, "clusters") {
+    for (key, list) in checker.named(node, "clusters", &PLATFORM_NAME) {
         let Some(platform) = platform(checker, key, "clusters") else { continue };
         let path = format!("clusters.{platform}");
         let items = checker.items(list, &path).iter().enumerate();
@@ -312,6 +319,7 @@ fn cluster(fields: Fields<'_>) -> Option<ClusterEntry> {
 }
 
 fn arrangement_version(root: &Fields<'_>) -> Option<u32> {
+    root.tell("arrangement_version", Fact::Whole(1, Some(6)));
     let version = root.small_number("arrangement_version")?;
     if !(1..=6).contains(&version) {
         let node = root.get("arrangement_version")?;
@@ -330,6 +338,7 @@ fn equal_labels(root: &Fields<'_>) -> Vec<Vec<String>> {
 fn platform_descriptors(root: &Fields<'_>) -> BTreeMap<Platform, Architecture> {
     let mut descriptors = BTreeMap::new();
     for fields in root.objects("platform_descriptors").unwrap_or_default() {
+        fields.tell("platform", Fact::Pattern(PLATFORM_NAME.pattern));
         let (name, architecture) = (fields.required_text("platform"), fields.required_text("architecture"));
         if let (Some(name), Some(architecture)) = (name, architecture) {
             if let Ok(platform) = name.parse::<Platform>() {
@@ -360,6 +369,7 @@ fn obsolete_schema1(root: &Fields<'_>) -> Option<bool> {
 /// `v1` is told about and ignored (`reactor.md` 6.1, O1), anything else but `v2` refused.
 fn content_versions(root: &Fields<'_>) -> Vec<String> {
     let Some(node) = root.get("content_versions") else { return Vec::new() };
+    root.tell("content_versions[0]", Fact::Words(vec!["v1".to_owned(), "v2".to_owned()]));
     let mut versions = root.checker.texts(node, "content_versions");
     for version in versions.iter().filter(|version| *version != "v2") {
         if version == "v1" {
@@ -402,6 +412,7 @@ fn registry_access(fields: &Fields<'_>) -> RegistryAccess {
 
 fn registry(fields: Fields<'_>) -> Option<RegistryEntry> {
     let RegistryAccess { uri, insecure, cfg_path, ca_file } = registry_access(&fields);
+    fields.tell("expected_media_types[0]", Fact::Words(MEDIA_TYPES.map(str::to_owned).to_vec()));
     let expected_media_types = fields.texts("expected_media_types").unwrap_or_default();
     for media_type in expected_media_types.iter().filter(|media_type| !MEDIA_TYPES.contains(&media_type.as_str())) {
         let node = fields.get("expected_media_types").unwrap_or(fields.node);
@@ -419,6 +430,9 @@ fn source_registry(fields: Fields<'_>) -> Option<SourceRegistry> {
 }
 
 fn hide_files(fields: Fields<'_>) -> Option<HideFiles> {
+    fields.tell("tmpdir", Fact::NotEmpty);
+    fields.tell("files", Fact::Distinct);
+    fields.tell("files[0]", Fact::NotEmpty);
     let tmpdir = fields.required_text("tmpdir");
     let files = fields.require("files").map(|node| (node, fields.checker.texts(node, &fields.path_of("files"))));
     if let (Some(""), Some(node)) = (tmpdir.as_deref(), fields.get("tmpdir")) {
@@ -440,12 +454,15 @@ fn hide_files(fields: Fields<'_>) -> Option<HideFiles> {
 
 fn build_image_override(root: &Fields<'_>) -> BTreeMap<Platform, String> {
     let is_platform = |key: &str| key.parse::<Platform>().is_ok();
-    let map = root.text_map("build_image_override", is_platform, "a platform name").unwrap_or_default();
+    let map = root.text_map("build_image_override", is_platform, &PLATFORM_NAME, "a platform name").unwrap_or_default();
     map.into_iter().filter_map(|(name, image)| Some((name.parse().ok()?, image))).collect()
 }
 
 fn buildstep_alias(root: &Fields<'_>) -> BTreeMap<String, BuildMethod> {
-    let map = root.text_map("buildstep_alias", |key| is_word(key, ""), "letters, digits and _").unwrap_or_default();
+    let map = root.text_map("buildstep_alias", |key| is_word(key, ""), &METHOD_NAME, "letters, digits and _").unwrap_or_default();
+    let words = BUILD_METHODS.iter().filter(|(_, method)| *method != BuildMethod::BuildahBud);
+    let words = words.map(|(word, _)| (*word).to_owned()).collect();
+    root.tell(&format!("buildstep_alias.{}", METHOD_NAME.sample), Fact::Words(words));
     let mut aliases = BTreeMap::new();
     for (name, method) in map {
         if let Some((_, method)) =

@@ -6,6 +6,7 @@
 use crate::fields::{Checker, Fields};
 use crate::node::{Node, parse_json};
 use crate::problem::{ConfigError, Parsed};
+use crate::shape::{Fact, MEDIA_TYPE, PLATFORM_NAME, PULL_SPEC, Shape};
 use osbs_types::{BuildType, Platform};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -74,6 +75,11 @@ impl UserParams {
         let checker = Checker::new(name);
         let params = read(&Fields::new(&checker, &node, ""));
         Parsed::from_problems(Some(params), checker.into_problems()).map(|parsed| parsed.value)
+    }
+
+    /// What the reader asks for.
+    pub(crate) fn shape() -> Shape {
+        Checker::describe(|checker, node| read(&Fields::new(checker, node, "")))
     }
 
     /// As it is transmitted: sorted keys, only truthy values.
@@ -187,6 +193,7 @@ fn read(fields: &Fields<'_>) -> UserParams {
 
 fn compose_ids(fields: &Fields<'_>) -> Vec<i64> {
     let Some(node) = fields.get("compose_ids") else { return Vec::new() };
+    fields.tell("compose_ids[0]", Fact::Whole(i64::MIN, None));
     let mut ids = Vec::new();
     for (index, item) in fields.checker.items(node, "compose_ids").iter().enumerate() {
         match item.value {
@@ -206,11 +213,13 @@ fn named_platform(fields: &Fields<'_>, node: &Node, path: &str, name: &str) -> O
 }
 
 fn platform(fields: &Fields<'_>) -> Option<Platform> {
+    fields.tell("platform", Fact::Pattern(PLATFORM_NAME.pattern));
     let name = fields.text("platform")?;
     named_platform(fields, fields.get("platform")?, "platform", &name)
 }
 
 fn platforms(fields: &Fields<'_>) -> Vec<Platform> {
+    fields.tell("platforms[0]", Fact::Pattern(PLATFORM_NAME.pattern));
     let names = fields.texts("platforms").unwrap_or_default();
     let Some(node) = fields.get("platforms") else { return Vec::new() };
     names.iter().filter_map(|name| named_platform(fields, node, "platforms", name)).collect()
@@ -220,11 +229,12 @@ fn parent_images_digests(fields: &Fields<'_>) -> BTreeMap<String, BTreeMap<Strin
     let Some(node) = fields.get("parent_images_digests") else { return BTreeMap::new() };
     let checker = fields.checker;
     let mut images = BTreeMap::new();
-    for (image, digests) in checker.entries(node, "parent_images_digests") {
+    for (image, digests) in checker.named(node, "parent_images_digests", &PULL_SPEC) {
         let path = format!("parent_images_digests.{}", image.name);
         let one = Fields::new(checker, digests, path.clone());
         let mut by_type = BTreeMap::new();
-        for (media_type, digest) in checker.entries(one.node, &path) {
+        checker.tell(&format!("{path}.{}", MEDIA_TYPE.sample), Fact::Pattern("^sha256:"));
+        for (media_type, digest) in checker.named(one.node, &path, &MEDIA_TYPE) {
             let Some(text) = checker.text(digest, &format!("{path}.{}", media_type.name)) else { continue };
             if !media_type.name.starts_with("application/") || !media_type.name.ends_with("json") {
                 checker.bad_value(digest, &path, &media_type.name, "a media type application/...json");

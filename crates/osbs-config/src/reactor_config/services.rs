@@ -3,6 +3,7 @@
 use crate::fields::Fields;
 use crate::node::Value;
 use crate::problem::{ProblemKind, Severity};
+use crate::shape::Fact;
 use osbs_types::{AddressLists, Secret};
 
 /// `fetch`: what ADD of URLs and git repositories may reach, beside public addresses. A key of ours.
@@ -217,10 +218,11 @@ struct Login {
 fn login(auth: &Fields<'_>) -> Login {
     let certs_dir = auth.text("ssl_certs_dir");
     let keys = ["krb_principal", "krb_keytab_path", "krb_cache_path"];
-    let any = keys.iter().any(|key| auth.get(key).is_some());
-    let kerberos = any.then(|| {
-        (auth.required_text("krb_principal"), auth.required_text("krb_keytab_path"), auth.text("krb_cache_path"))
-    });
+    let kerberos = (auth.text("krb_principal"), auth.text("krb_keytab_path"), auth.text("krb_cache_path"));
+    auth.require_together(&keys, &["krb_principal", "krb_keytab_path"]);
+    let any = keys.iter().any(|key| auth.has(key));
+    let kerberos = any.then_some(kerberos);
+    auth.checker.tell(&auth.path, Fact::Apart(vec!["ssl_certs_dir"], keys.to_vec()));
     if certs_dir.is_some() && any {
         conflict(auth, "give either ssl_certs_dir or the krb_ keys, not both");
     }
@@ -258,6 +260,7 @@ pub(super) fn pulp(fields: Fields<'_>) -> Option<PulpConfig> {
     let auth = fields.required_object("auth").and_then(|auth| {
         let certs_dir = auth.text("ssl_certs_dir");
         let (username, password) = (auth.text("username"), auth.text("password").map(Secret::new));
+        auth.checker.tell(&auth.path, Fact::Either(vec![vec!["ssl_certs_dir"], vec!["username", "password"]]));
         let found = match (certs_dir, username, password) {
             (Some(certs_dir), None, None) => Some(PulpAuth::Ssl { certs_dir }),
             (None, Some(username), Some(password)) => Some(PulpAuth::Password { username, password }),
@@ -278,6 +281,7 @@ pub(super) fn odcs(fields: Fields<'_>) -> Option<OdcsConfig> {
     let api_url = fields.required_text("api_url");
     let insecure = fields.boolean("insecure").unwrap_or(false);
     let auth = fields.required_object("auth").and_then(|auth| {
+        auth.checker.tell(&auth.path, Fact::Either(vec![vec!["ssl_certs_dir"], vec!["openidc_dir"]]));
         let found = match (auth.text("ssl_certs_dir"), auth.text("openidc_dir")) {
             (Some(certs_dir), None) => Some(OdcsAuth::Ssl { certs_dir }),
             (None, Some(dir)) => Some(OdcsAuth::OpenIdConnect { dir }),
