@@ -58,6 +58,19 @@ pub enum InputError {
     /// No such input plugin.
     #[error("there is no input plugin {0:?}: path, env, osv3 or auto")]
     Unknown(String),
+    /// An argument that the input plugin does not take.
+    #[error("input plugin {plugin} takes no argument {key:?} (allowed: {})", if allowed.is_empty() { "none" } else { *allowed })]
+    Argument {
+        /// The input plugin.
+        plugin: String,
+        /// As given.
+        key: String,
+        /// What it takes.
+        allowed: &'static str,
+    },
+    /// Substitutions are for build JSON that comes as a text.
+    #[error("input plugin osv3 makes the build JSON itself: --substitute goes with path and env")]
+    NothingToSubstitute,
     /// A variable is not set.
     #[error("environment variable {name} is not set")]
     NoVariable {
@@ -143,6 +156,7 @@ impl Classified for InputError {
 /// See [`InputError`]. No phase has begun then.
 pub fn read_input(options: &InputOptions) -> Result<Input, InputError> {
     let name = if options.name.is_empty() || options.name == "auto" { choose(options)? } else { &options.name };
+    check_arguments(name, options)?;
     match name {
         "path" => {
             let path = PathBuf::from(options.args.get("path").map_or(DEFAULT_PATH, String::as_str));
@@ -156,6 +170,21 @@ pub fn read_input(options: &InputOptions) -> Result<Input, InputError> {
         "osv3" => osv3::read(&options.env),
         other => Err(InputError::Unknown(other.to_owned())),
     }
+}
+
+fn check_arguments(name: &str, options: &InputOptions) -> Result<(), InputError> {
+    let allowed = match name {
+        "path" => "path",
+        "env" => "env_name",
+        _ => "",
+    };
+    if let Some(key) = options.args.keys().find(|key| *key != allowed) {
+        return Err(InputError::Argument { plugin: name.to_owned(), key: key.clone(), allowed });
+    }
+    if name == "osv3" && !options.substitutions.is_empty() {
+        return Err(InputError::NothingToSubstitute);
+    }
+    Ok(())
 }
 
 fn choose(options: &InputOptions) -> Result<&'static str, InputError> {
@@ -178,13 +207,20 @@ fn variable<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Result<&'a str
     env.get(name).map(String::as_str).ok_or_else(|| InputError::NoVariable { name: name.to_owned() })
 }
 
+/// `USER_PARAMS`, when it is set.
+fn user_params(env: &BTreeMap<String, String>) -> Result<Option<UserParams>, InputError> {
+    let read = |text: &String| UserParams::parse(text, "USER_PARAMS");
+    env.get("USER_PARAMS").map(read).transpose().map_err(|error| InputError::Render(error.to_failure()))
+}
+
 fn from_text(text: &str, options: &InputOptions) -> Result<Input, InputError> {
     let json = |source| InputError::Json { what: "the build JSON".to_owned(), source };
     let mut document: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(json)?;
     let mut notes = substitute::apply(&mut document, &options.substitutions)?;
     let build_json: BuildJson = serde_json::from_value(Value::Object(document)).map_err(json)?;
     notes.extend(build_json.unknown.keys().map(|key| format!("unknown key {key:?} in the build JSON")));
-    Ok(Input { build_json, user_params: None, reactor_config: options.env.get("REACTOR_CONFIG").cloned(), notes })
+    let user_params = user_params(&options.env)?;
+    Ok(Input { build_json, user_params, reactor_config: options.env.get("REACTOR_CONFIG").cloned(), notes })
 }
 
 #[cfg(test)]
@@ -240,6 +276,79 @@ mod tests {
         assert!(!input.build_json.plugins.exit_plugins[0].required);
         assert_eq!(input.build_json.source.uri, "https://x/y.git");
         assert!(matches!(read_input(&options("osv3", &OSV3[..3])), Err(InputError::NoPlugins)));
+    }
+
+    /// The whole text of the failure, and its kind.
+    #[track_caller]
+    fn check_error(options: &InputOptions, kind: ErrorKind, expected: &str) {
+        let failure = read_input(options).expect_err(expected).into_failure();
+        let text = failure.to_string();
+        assert!(failure.kind == kind && text.starts_with(expected), "{kind:?}: {text:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn every_error_has_its_text() {
+        let user = ErrorKind::User;
+        for (name, env, expected) in [
+            ("smoke", &[][..], "there is no input plugin \"smoke\": path, env, osv3 or auto"),
+            ("auto", &[], "0 input plugins are usable here (): say which by --input"),
+            ("env", &[], "environment variable BUILD_JSON is not set"),
+            ("env", &[("BUILD_JSON", "[]")], "the build JSON is wrong: invalid type: sequence, expected a map"),
+            ("env", &[("BUILD_JSON", "{\"source\": ")], "the build JSON is wrong: EOF while parsing a value at line 1"),
+            ("env", &[("BUILD_JSON", "{}")], "the build JSON is wrong: missing field `source`"),
+            ("env", &[("BUILD_JSON", BUILD_JSON), ("USER_PARAMS", "[]")], "USER_PARAMS"),
+            ("osv3", &[], "environment variable BUILD is not set"),
+            ("osv3", &[("BUILD", "{")], "BUILD is wrong: EOF"),
+            ("osv3", &OSV3[..1], "environment variable SOURCE_URI is not set"),
+            ("osv3", &OSV3[..2], "environment variable OUTPUT_IMAGE is not set"),
+            ("osv3", &OSV3[..3], "no plugin configuration: neither USER_PARAMS with REACTOR_CONFIG"),
+        ] {
+            check_error(&options(name, env), user, expected);
+        }
+        let with_argument = |name: &str, key: &str, value: &str| {
+            let mut options = options(name, &[]);
+            options.args.insert(key.to_owned(), value.to_owned());
+            options
+        };
+        check_error(
+            &with_argument("path", "path", "/no/such"),
+            ErrorKind::Resource,
+            "the build JSON cannot be read from /no/such: No such file",
+        );
+        check_error(&with_argument("env", "env_name", "X"), user, "environment variable X is not set");
+        check_error(
+            &with_argument("env", "path", "X"),
+            user,
+            "input plugin env takes no argument \"path\" (allowed: env_name)",
+        );
+        check_error(
+            &with_argument("osv3", "path", "X"),
+            user,
+            "input plugin osv3 takes no argument \"path\" (allowed: none)",
+        );
+        let substitute = |name: &str, key: &str| {
+            let mut options = options(name, &[OSV3[0], OSV3[1], OSV3[2], OSV3[3], ("BUILD_JSON", BUILD_JSON)]);
+            options.substitutions.push((key.to_owned(), "x".to_owned()));
+            options
+        };
+        check_error(&substitute("osv3", "image"), user, "input plugin osv3 makes the build JSON itself");
+        check_error(
+            &substitute("env", "exit_plugins.x"),
+            user,
+            "substitution \"exit_plugins.x\": a plugin's argument is",
+        );
+        check_error(
+            &substitute("env", "source"),
+            user,
+            "the build JSON is wrong: invalid type: string \"x\", expected struct",
+        );
+    }
+
+    #[test]
+    fn user_parameters_come_along_with_every_input() {
+        let params = r#"{"git_uri": "https://x/y.git", "user": "me", "build_type": "worker", "git_ref": "a"}"#;
+        let input = read_input(&options("env", &[("BUILD_JSON", BUILD_JSON), ("USER_PARAMS", params)])).unwrap();
+        assert_eq!(input.user_params.unwrap().user, "me");
     }
 
     #[test]

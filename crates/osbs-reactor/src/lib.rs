@@ -16,7 +16,9 @@ mod floating;
 pub mod imaging;
 pub mod input;
 mod kickstart;
+mod man_page;
 mod plugin;
+pub mod plugin_reference;
 pub mod plugins;
 mod program;
 mod push_targets;
@@ -32,8 +34,8 @@ mod workers;
 
 pub use client_workers::ClientWorkers;
 pub use engine::{Reactor, RunReport};
-pub use plugin::{
 pub use floating::FloatingName;
+pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
 };

@@ -103,14 +103,15 @@ pub(crate) enum Command {
     WatchBuild(commands::watch_build::WatchBuildArgs),
     BuildLogs(commands::build_logs::BuildLogsArgs),
     CancelBuild(commands::cancel_build::CancelBuildArgs),
+    BuildJson(commands::build_json::BuildJsonArgs),
     Image(commands::image::ImageArgs),
+    Plugins(commands::plugins::PluginsArgs),
     Config(commands::config::ConfigArgs),
     Gc(commands::gc::GcArgs),
     Completion(commands::completion::CompletionArgs),
     #[command(hide = true)]
     RunBuild(commands::run_build::RunBuildArgs),
-    #[command(hide = true)]
-    InsideBuild(commands::inside_build::InsideBuildArgs),
+    Reactor(commands::reactor::ReactorArgs),
 }
 
 impl Command {
@@ -122,6 +123,7 @@ impl Command {
             Self::GetBuild(args) => args.output.output,
             Self::WatchBuild(args) => args.output.output,
             Self::BuildLogs(args) => args.output.output,
+            Self::Plugins(args) => args.output().output,
             Self::Config(args) => args.output,
             Self::Gc(args) => args.output.output,
             Self::Image(args) if args.wants_json() => Some(OutputFormat::Json),

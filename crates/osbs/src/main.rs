@@ -57,10 +57,12 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::WatchBuild(args) => commands::watch_build::run(session, args).await,
             Command::BuildLogs(args) => commands::build_logs::run(session, args).await,
             Command::CancelBuild(args) => commands::cancel_build::run(session, args).await,
+            Command::BuildJson(args) => commands::build_json::run(session, args).await,
+            Command::Plugins(args) => commands::plugins::run(session, &args),
             Command::Image(args) => commands::image::run(session, args).await,
             Command::Config(args) => commands::config::run(session, args).await,
             Command::Gc(args) => commands::gc::run(session, args).await,
-            Command::InsideBuild(args) => commands::inside_build::run(args).await,
+            Command::Reactor(args) => commands::reactor::run(session, args).await,
             Command::RunBuild(_) | Command::Completion(_) => Ok(0),
         }
     })

@@ -21,12 +21,13 @@ enum Need {
 
 fn need(command: &Command) -> Need {
     match command {
-        Command::Completion(_) => Need::Nothing,
-        Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::InsideBuild(_) => {
+        Command::Completion(_) | Command::Plugins(_) => Need::Nothing,
+        Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::Reactor(_) => {
             Need::Must
         }
         Command::ListBuilds(_)
         | Command::GetBuild(_)
+        | Command::BuildJson(_)
         | Command::WatchBuild(_)
         | Command::BuildLogs(_)
         | Command::CancelBuild(_)

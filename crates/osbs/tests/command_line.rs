@@ -32,9 +32,15 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON: {error}\n{text}"))
 }
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["build"],
+    &["build-json"],
+    &["plugins"],
+    &["plugins", "list"],
+    &["plugins", "show"],
+    &["reactor"],
+    &["reactor", "inside-build"],
     &["list-builds"],
     &["get-build"],
     &["watch-build"],
@@ -62,9 +68,7 @@ fn every_command_has_help() {
         assert!(done.err.is_empty(), "{command:?}: {}", done.err);
     }
     let all = osbs(home.path(), &[], &["--help"]).out;
-    for word in ["run-build", "inside-build"] {
-        assert!(!all.contains(word), "{word} is nobody's business");
-    }
+    assert!(!all.contains("run-build"), "nobody's business");
     assert!(all.contains("Exit codes"));
     assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 0, "help touches no file");
 }
@@ -303,4 +307,26 @@ fn on_a_terminal(home: &Path, variable: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("no build nope"), "{text}");
     text
+}
+
+#[test]
+fn plugins_are_listed_and_shown() {
+    let home = folder();
+    let list = osbs(home.path(), &[], &["plugins", "list", "--output", "json"]);
+    let list = json(&list.out);
+    let names: Vec<_> = list.as_array().expect("a list").iter().map(|it| it["name"].as_str().expect("text")).collect();
+    assert!(names.is_sorted() && names.contains(&"tag_and_push") && names.contains(&"docker_api"), "{names:?}");
+    let exit = osbs(home.path(), &[], &["plugins", "list", "--phase", "exit"]).out;
+    assert!(exit.contains("sendmail") && !exit.contains("tag_and_push"), "{exit}");
+    for name in names {
+        let shown = osbs(home.path(), &[], &["plugins", "show", name]);
+        assert!(shown.code == 0 && shown.out.starts_with(&format!("{name}: ")), "{name}: {}", shown.out);
+        assert!(shown.out.contains("PHASES") && shown.out.contains("FAILURE"), "{}", shown.out);
+    }
+    let shown = json(&osbs(home.path(), &[], &["plugins", "show", "add_help", "--output", "json"]).out);
+    assert_eq!((&shown["phases"][0], &shown["allowed_to_fail"]), (&"prebuild".into(), &true.into()));
+    let wrong = osbs(home.path(), &[], &["plugins", "show", "tag_and_psh"]);
+    assert!(wrong.code == 1 && wrong.err.contains("is tag_and_push meant?"), "{}", wrong.err);
+    assert_eq!(osbs(home.path(), &[], &["plugins", "show", "xyzzy"]).code, 1);
+    assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 0, "it touches no file");
 }

@@ -17,12 +17,7 @@ pub(super) fn read(env: &BTreeMap<String, String>) -> Result<Input, InputError> 
     let source_uri = variable(env, "SOURCE_URI")?;
     let image = variable(env, "OUTPUT_IMAGE")?;
     let reactor_config = env.get("REACTOR_CONFIG").cloned();
-    let user_params = match env.get("USER_PARAMS") {
-        Some(text) => {
-            Some(UserParams::parse(text, "USER_PARAMS").map_err(|error| InputError::Render(error.to_failure()))?)
-        }
-        None => None,
-    };
+    let user_params = super::user_params(env)?;
     let mut notes = Vec::new();
     let plugins = match (&user_params, &reactor_config) {
         (Some(params), Some(config)) => render(params, config, &mut notes)?,
@@ -68,6 +63,12 @@ fn render(params: &UserParams, config: &str, notes: &mut Vec<String>) -> Result<
     let folder = params.build_json_dir.as_deref().map(Path::new);
     let template = template_from_dir(build_type, version, folder).map_err(failed)?;
     let customization = customization(params, build_type, folder)?;
+    notes.extend(
+        customization
+            .iter()
+            .flat_map(|custom| &custom.skipped)
+            .map(|entry| format!("{entry} of the site's customisation lacks a key: left out")),
+    );
     let (mut lists, mut removed) = render_user_params(template, params, customization.as_ref()).map_err(failed)?;
     let config =
         ReactorConfig::parse(config, "REACTOR_CONFIG").map_err(|error| InputError::Render(error.to_failure()))?;

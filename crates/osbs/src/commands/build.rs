@@ -67,6 +67,15 @@ pub(crate) struct BuildArgs {
 }
 
 impl BuildArgs {
+    /// The request, by whoever runs this where neither option nor configuration names a user.
+    pub(crate) fn request_for(&self, osbs: &Osbs) -> BuildRequest {
+        let mut request = self.request();
+        if request.user.is_none() && osbs.instance().user.is_none() {
+            request.user = Some(login_name());
+        }
+        request
+    }
+
     fn request(&self) -> BuildRequest {
         BuildRequest {
             git_uri: self.git_url.clone(),
@@ -111,10 +120,7 @@ async fn submit(
 /// Runs the command.
 pub(crate) async fn run(session: &Session, args: BuildArgs) -> Result<u8, Failure> {
     let osbs = session.osbs()?;
-    let mut request = args.request();
-    if request.user.is_none() && osbs.instance().user.is_none() {
-        request.user = Some(login_name());
-    }
+    let request = args.request_for(osbs);
     let mut interrupts = Interrupts::new()?;
     let Some((submitted, interrupted)) = submit(osbs, &request, &mut interrupts).await? else {
         return Err(Failure::message(osbs_types::ErrorKind::Cancelled, "interrupted before anything was submitted"));

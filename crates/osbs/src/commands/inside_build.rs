@@ -1,7 +1,11 @@
-//! `osbs inside-build`: one run of the pipeline, inside a build. Started by the runner; by hand with `--input path`.
+//! `osbs reactor inside-build`: one run of the pipeline, inside a build. Started by the runner; by hand with
+//! `--input path`.
 //!
 //! Puts the outside world together for the reactor: cluster, store, transport, event log, signals.
 
+mod dump;
+
+use crate::session::Session;
 use crate::site::{Connector, program_path};
 use clap::Args;
 use osbs_builder::RunLimits;
@@ -22,20 +26,34 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Run the pipeline inside a build (started by osbs itself)
+/// Carry out a build JSON: all phases, here and now
+///
+/// Builds start this by themselves. By hand it takes what `osbs build-json` prints; its log goes to standard error. The
+/// site's configuration is that of REACTOR_CONFIG, else that of the command line. SIGUSR1 tells what it is doing.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    osbs reactor inside-build --input path --input-arg path=build.json\n  \
+    osbs reactor inside-build --input env --input-arg env_name=MY_JSON --substitute image=me/web:2\n  \
+    osbs reactor inside-build --input path --substitute prebuild_plugins.add_help.help_file=HELP.md\n\n\
+    Keys of --input-arg: path (of path, /run/share/build.json if not given), env_name (of env, BUILD_JSON).\n\
+    osv3 reads BUILD, SOURCE_URI, SOURCE_REF, OUTPUT_IMAGE, and USER_PARAMS with REACTOR_CONFIG or\n\
+    ATOMIC_REACTOR_PLUGINS. auto takes the one that is usable.")]
 pub(crate) struct InsideBuildArgs {
-    /// Where the build's instructions come from: path, env, osv3, auto
-    #[arg(long, default_value = "auto")]
+    /// Where the build JSON comes from
+    #[arg(long, default_value = "auto", value_name = "NAME", value_parser = ["auto", "path", "env", "osv3"])]
     input: String,
 
-    /// Argument of the input plugin, KEY=VALUE (repeatable)
+    /// Argument of the input plugin (repeatable)
     #[arg(long = "input-arg", value_name = "KEY=VALUE", value_parser = pair)]
     input_arg: Vec<(String, String)>,
 
-    /// Replacement in the instructions, KEY=VALUE (repeatable)
+    /// Replacement in the build JSON, by dotted key or PHASE_plugins.PLUGIN.ARGUMENT (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     substitute: Vec<(String, String)>,
+
+    /// Accepted, and without effect
+    #[arg(long)]
+    dont_pull_base_image: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -43,9 +61,14 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// Runs the pipeline; the exit code tells how it ended.
-pub(crate) async fn run(args: InsideBuildArgs) -> Result<u8, Failure> {
-    let env: BTreeMap<String, String> = std::env::vars().collect();
-    let events = event_sink(env.get("OSBS_EVENTS").map(Path::new))?;
+pub(crate) async fn run(session: &Session, args: InsideBuildArgs) -> Result<u8, Failure> {
+    let mut env: BTreeMap<String, String> = std::env::vars().collect();
+    let in_a_build = env.contains_key("BUILD");
+    if !in_a_build {
+        by_hand(session, &mut env)?;
+    }
+    let events = event_sink(env.get("OSBS_EVENTS").map(Path::new), session.level())?;
+    let events: Arc<dyn EventSink> = dump::Watching::over(events)?;
     match prepare_and_run(args, env, &events).await {
         Ok(code) => Ok(code),
         Err(failure) => {
@@ -56,13 +79,28 @@ pub(crate) async fn run(args: InsideBuildArgs) -> Result<u8, Failure> {
     }
 }
 
-fn event_sink(path: Option<&Path>) -> Result<Arc<dyn EventSink>, Failure> {
+/// Outside of a build, configuration and folders are those of the command line.
+fn by_hand(session: &Session, env: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    if !env.contains_key("REACTOR_CONFIG") {
+        env.insert("REACTOR_CONFIG".to_owned(), session.site()?.reactor_config().text.clone());
+    }
+    let global = session.global();
+    for (key, path) in [("OSBS_HOME", &global.home), ("OSBS_CONF", &global.config)] {
+        if let Some(path) = path {
+            let path = std::path::absolute(path).map_err(|e| Failure::new(ErrorKind::User, &e))?;
+            env.insert(key.to_owned(), path.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+fn event_sink(path: Option<&Path>, level: Level) -> Result<Arc<dyn EventSink>, Failure> {
     match path {
         Some(path) => {
             let sink = FileSink::append(path).map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
             Ok(Arc::new(sink))
         }
-        None => Ok(Arc::new(TextSink::new(Box::new(std::io::stderr()), Level::Debug))),
+        None => Ok(Arc::new(TextSink::new(Box::new(std::io::stderr()), level))),
     }
 }
 

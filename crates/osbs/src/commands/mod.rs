@@ -1,6 +1,7 @@
 //! One file a command: its arguments, their help, and what it does.
 
 pub(crate) mod build;
+pub(crate) mod build_json;
 pub(crate) mod build_logs;
 pub(crate) mod cancel_build;
 pub(crate) mod completion;
@@ -10,5 +11,7 @@ pub(crate) mod get_build;
 pub(crate) mod image;
 pub(crate) mod inside_build;
 pub(crate) mod list_builds;
+pub(crate) mod plugins;
+pub(crate) mod reactor;
 pub(crate) mod run_build;
 pub(crate) mod watch_build;

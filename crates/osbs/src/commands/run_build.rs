@@ -20,7 +20,7 @@ pub(crate) fn run(global: &Global, args: &RunBuildArgs) -> Result<u8, Failure> {
     };
     let program = std::env::current_exe().map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
     let mut inside = InsideCommand::new(program);
-    inside.args = ["inside-build", "--input", "osv3"].map(OsString::from).to_vec();
+    inside.args = ["reactor", "inside-build", "--input", "osv3"].map(OsString::from).to_vec();
     inside.env = vec![
         ("PATH".into(), crate::site::program_path()),
         ("OSBS_HOME".into(), home.clone().into_os_string()),
