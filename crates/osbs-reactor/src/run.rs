@@ -230,9 +230,12 @@ impl Run {
         }
     }
 
-    /// Build result is failed (or was never made), or a plugin that must not fail has failed so far (`reactor.md` 1.6).
+    /// Build result is failed (or was never made), a plugin that must not fail has failed so far (`reactor.md` 1.6), or
+    /// the main part ended early without any plugin's fault: cancelled between two of them.
     pub fn build_process_failed(&self) -> bool {
-        self.build_result.as_ref().is_none_or(|result| result.image.is_err()) || !self.records.errors.is_empty()
+        self.build_result.as_ref().is_none_or(|result| result.image.is_err())
+            || !self.records.errors.is_empty()
+            || self.records.failure.is_some()
     }
 
     /// The result of a plugin that ran in that phase; `None` too for a tolerated failure.

@@ -47,6 +47,7 @@ mod check_and_set_platforms;
 mod check_and_set_rebuild;
 mod compare_components;
 mod compress;
+mod delete_from_registry;
 mod distgit_fetch_artefacts;
 mod distribution_scope;
 mod export_operator_manifests;
@@ -59,15 +60,17 @@ mod koji_upload;
 mod native;
 mod orchestrate_build;
 mod pull_base_image;
-mod reactor_config;
 pub(crate) mod push_floating_tags;
+mod reactor_config;
 mod remove_built_image;
 mod remove_worker_metadata;
+mod sendmail;
 mod squash;
 mod store_metadata_in_osv3;
 mod tag_and_push;
 mod tag_by_labels;
 mod tag_from_config;
+mod verify_media;
 
 #[allow(unused_imports, reason = "for the links above")]
 use crate::Run;
@@ -88,6 +91,7 @@ pub fn all() -> PluginTypes {
         check_and_set_rebuild::plugin(),
         compare_components::plugin(),
         compress::plugin(),
+        delete_from_registry::plugin(),
         distgit_fetch_artefacts::plugin(),
         distribution_scope::plugin(),
         export_operator_manifests::plugin(),
@@ -99,15 +103,17 @@ pub fn all() -> PluginTypes {
         koji_upload::plugin(),
         orchestrate_build::plugin(),
         pull_base_image::plugin(),
+        push_floating_tags::plugin(),
         reactor_config::plugin(),
         remove_built_image::plugin(),
         remove_worker_metadata::plugin(),
-        push_floating_tags::plugin(),
+        sendmail::plugin(),
         squash::plugin(),
         store_metadata_in_osv3::plugin(),
         tag_and_push::plugin(),
         tag_by_labels::plugin(),
         tag_from_config::plugin(),
+        verify_media::plugin(),
     ];
     types.extend(native::plugins());
     PluginTypes::new(types)

@@ -41,7 +41,7 @@ impl Plugin for StoreMetadata {
 }
 
 /// All annotations; every value is a string.
-fn annotations(run: &Run) -> Map<String, Value> {
+pub(super) fn annotations(run: &Run) -> Map<String, Value> {
     let mut all = Map::new();
     let mut set = |name: &str, value: String| {
         all.insert(name.to_owned(), Value::from(value));
