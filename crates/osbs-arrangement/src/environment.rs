@@ -1,8 +1,8 @@
 //! What the environment configuration takes away in arrangement 6 (`reactor.md` 1.3.3).
 //!
 //! Beyond the reference, plugins whose feature the configuration does not have are taken away here rather than run for
-//! nothing; and `bump_release` and `koji_upload` stay without a Koji hub, because the cluster's own record of NVRs and the
-//! worker's metadata are wanted there too.
+//! nothing; and `bump_release`, `koji_upload` and `fetch_maven_artifacts` stay without a Koji hub, because the cluster's own
+//! record of NVRs, the worker's metadata and artifacts by URL are wanted there too.
 
 use crate::lists::{PluginLists, Removal};
 use osbs_config::{ReactorConfig, UserParams};
@@ -29,7 +29,8 @@ pub fn prune_by_environment(lists: &mut PluginLists, config: &ReactorConfig, par
 type Rule = (bool, Phase, &'static [&'static str], &'static str);
 
 fn rules(config: &ReactorConfig, params: &UserParams) -> [Rule; 18] {
-    // hub_url and root_url are both required in `koji`, so one rule does for "either is missing" (6.2, M38).
+    // hub_url and root_url are both required in `koji`, so one rule does for "either is missing" (6.2, M38). The plugin for
+    // artifacts stays: it needs Koji only where the repository asks for something out of it.
     let no_koji = config.koji.is_none();
     let (no_pulp, no_registry) = (config.pulp.is_none(), config.registries.is_empty());
     let first = config.registries.first().map(|registry| &registry.uri.host);
@@ -39,7 +40,7 @@ fn rules(config: &ReactorConfig, params: &UserParams) -> [Rule; 18] {
     let extracts = extracts.is_some() && extracts == params.operator_manifests_extract_platform.as_deref();
     [
         (true, Prebuild, &["dockerfile_content"], "obsolete"),
-        (no_koji, Prebuild, &["inject_parent_image", "koji_parent", "koji", "fetch_maven_artifacts"], "no Koji"),
+        (no_koji, Prebuild, &["inject_parent_image", "koji_parent", "koji"], "no Koji"),
         (no_koji, Exit, &["koji_promote", "koji_import", "koji_tag_build"], "no Koji"),
         (no_pulp || no_koji, Postbuild, &["pulp_pull"], "no Pulp or no Koji"),
         (no_pulp || no_koji, Exit, &["pulp_pull"], "no Pulp or no Koji"),

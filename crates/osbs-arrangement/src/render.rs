@@ -282,7 +282,8 @@ impl Work<'_> {
         self.drop_if(config.odcs_url.is_none(), &["resolve_composes"], "no ODCS");
         self.drop_if(repos, &["resolve_composes", "koji"], "the request gives yum repositories");
         self.drop_if(params.koji_target.is_none(), &["koji"], "no Koji target");
-        self.drop_if(!hub_and_root, &["koji", "fetch_maven_artifacts"], "no Koji hub or no Koji root");
+        // fetch_maven_artifacts stays: artifacts by URL need no Koji, and those out of Koji are told to be missing (M38).
+        self.drop_if(!hub_and_root, &["koji"], "no Koji hub or no Koji root");
         self.drop_if(config.sources_command.is_none(), &["distgit_fetch_artefacts"], "no sources_command");
         self.lists.set_some("resolve_composes", "koji_target", params.koji_target.clone());
         self.lists.set("resolve_composes", "compose_ids", json!(params.compose_ids));
