@@ -16,6 +16,7 @@ const RANKS: &[(&str, u8)] = &[
     ("osbs-sandbox", 1),
     ("osbs-arrangement", 2),
     ("osbs-builder", 2),
+    ("osbs-pulp", 2),
     ("osbs-registry", 2),
     ("osbs-cluster", 2),
     ("osbs-cluster-local", 3),

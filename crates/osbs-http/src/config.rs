@@ -1,6 +1,7 @@
 //! Settings of the transport: plain data, with the defaults of `reactor.md` 1.10.
 
 use crate::{AddressLists, Resolver};
+use osbs_types::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -63,6 +64,8 @@ pub struct TransportConfig {
     pub no_proxy: Option<String>,
     /// Certificates (PEM) trusted beside those of the system.
     pub extra_roots: Vec<Vec<u8>>,
+    /// A client certificate and its key (PEM), shown to servers that ask for one.
+    pub identity: Option<Secret>,
     /// What [`crate::AddressRule::PublicOnly`] allows beside public addresses, and denies of them.
     pub addresses: Arc<AddressLists>,
     /// Finds the addresses of names; `None`: the system does.
@@ -79,6 +82,7 @@ impl Default for TransportConfig {
             proxy: None,
             no_proxy: None,
             extra_roots: Vec::new(),
+            identity: None,
             addresses: Arc::default(),
             resolver: None,
         }

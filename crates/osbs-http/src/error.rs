@@ -152,6 +152,13 @@ pub enum HttpError {
         #[source]
         source: Option<reqwest::Error>,
     },
+    /// A client certificate that is none.
+    #[error("expected a certificate and its private key in PEM")]
+    Identity {
+        /// What is wrong with it; never its content.
+        #[source]
+        source: reqwest::Error,
+    },
     /// The HTTP client could not be set up: no root certificates, a bad proxy or certificate in the configuration.
     #[error("the HTTP client cannot be set up; for https the package ca-certificates must be installed")]
     Setup {
@@ -178,9 +185,11 @@ impl HttpError {
             | Self::TooManyRedirects { .. }
             | Self::TooLarge { .. }
             | Self::Json { .. } => ErrorKind::Remote,
-            Self::AddressDenied { .. } | Self::UrlNotAllowed { .. } | Self::PlainHttp { .. } | Self::Roots { .. } => {
-                ErrorKind::Policy
-            }
+            Self::AddressDenied { .. }
+            | Self::UrlNotAllowed { .. }
+            | Self::PlainHttp { .. }
+            | Self::Roots { .. }
+            | Self::Identity { .. } => ErrorKind::Policy,
             Self::Scheme { .. } => ErrorKind::User,
             Self::RequestBody { .. } | Self::Setup { .. } => ErrorKind::Resource,
             Self::BodyUsed { .. } => ErrorKind::Internal,

@@ -70,6 +70,18 @@ impl Transport {
         Ok(Self { inner: Arc::new(Inner { config, clients: Mutex::default(), on_retry }) })
     }
 
+    /// The same transport with connections of its own, on which it shows this client certificate: certificate and key, PEM.
+    ///
+    /// # Errors
+    /// They are none.
+    pub fn presenting(&self, pem: &Secret) -> Result<Self, HttpError> {
+        reqwest::Identity::from_pem(pem.reveal().as_bytes()).map_err(|source| HttpError::Identity { source })?;
+        let mut config = self.inner.config.clone();
+        config.identity = Some(pem.clone());
+        let on_retry = self.inner.on_retry.clone();
+        Ok(Self { inner: Arc::new(Inner { config, clients: Mutex::default(), on_retry }) })
+    }
+
     /// The settings.
     pub fn config(&self) -> &TransportConfig {
         &self.inner.config
@@ -238,6 +250,9 @@ fn new_client(config: &TransportConfig, rule: AddressRule, any_certificate: bool
         for pem in &config.extra_roots {
             builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?);
         }
+    }
+    if let Some(pem) = &config.identity {
+        builder = builder.identity(reqwest::Identity::from_pem(pem.reveal().as_bytes())?);
     }
     if let Some(proxy) = &config.proxy {
         let exceptions = config.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
