@@ -3,10 +3,11 @@
 # `dnf --installroot` with baseurl file://OUT/$basearch. It has bash, coreutils, rpm and what they need, and hello and jq
 # to install on top. Idempotent: what is there already is not made again, and a second run takes no time.
 #
-# usage: scripts/make-distribution.sh [--cache DIR] [--refresh] OUT ARCH...
+# usage: scripts/make-distribution.sh [--cache DIR] [--refresh] [--dnf] OUT ARCH...
 #   ARCH       x86_64 or aarch64
 #   --cache    where packages are kept between runs (default: ~/.cache/osbs/distribution)
 #   --refresh  ask Debian for newer packages; without it the versions of the first run stay
+#   --dnf      with dnf, Python and what they need, for images that install packages themselves
 #
 # Packages come from Debian by the machine's own apt configuration, for either architecture, with its signatures checked;
 # nothing is installed and apt's own state is not touched.
@@ -18,6 +19,12 @@ wanted=(bash coreutils findutils grep gzip hello jq rpm sed tar)
 unwanted='^(base-files|debianutils|debugedit|dpkg|gcc-12-base|libarchive13|libaudit-common|libdb5.3|libdbus-1-3|libdw1|libelf1'
 unwanted+='|libelogind0|libfsverity0|libgdbm.*|libgomp1|libicu.*|liblz4-1|libmagic.*|libmd0|libnettle8|libperl.*|librpmbuild9'
 unwanted+='|librpmsign9|libsystemd0|libxml2|.*awk|perl.*|readline-common|rpm2cpio)$'
+# The same with dnf: some of these are needed then, others come along that are not.
+unwanted_with_dnf='^(adduser|base-files|debconf|debianutils|debugedit|dirmngr|dpkg|gcc-12-base|gnupg.*|gpg-.*|gpgsm|gpgv|init-system-helpers'
+unwanted_with_dnf+='|libarchive13|libaudit.*|libcap-ng0|libdb5.3|libdbus-1-3|libfile-find-rule-perl|libgdbm.*'
+unwanted_with_dnf+='|libksba8|liblz4-1|libmd0|libnumber-compare-perl|libpam.*|libperl.*|libsemanage.*|libsepol2'
+unwanted_with_dnf+='|libsystemd0|libtext-glob-perl|lsb-base|.*awk|media-types|passwd|perl.*|pinentry-.*|python3-dbus|python3-distutils|python3-lib2to3'
+unwanted_with_dnf+='|readline-common|rpm2cpio|sqlite3|sysvinit-utils|usrmerge)$'
 
 stop() {
   printf 'make-distribution: %s\n' "$1" >&2
@@ -68,7 +75,7 @@ apt_of() { # apt_of ARCH PROGRAM ARGUMENT...
     -o APT::Sandbox::User=root -o APT::Install-Recommends=false "$@"
 }
 
-# The packages' files, one a line, to $cache/ARCH/plan.
+# The packages' files, one a line, to $cache/ARCH/$plan.
 plan() {
   local arch=$1 state=$cache/$1/apt
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
@@ -85,12 +92,12 @@ plan() {
   { apt_of "$arch" apt-get -qq --print-uris install "${wanted[@]}" 2>"$state/log" || true; } |
     awk '{print $2}' | while read -r file; do
       [[ ${file%%_*} =~ $unwanted ]] || printf '%s\n' "$file"
-    done | sort >"$cache/$arch/plan.new"
-  grep -q '^bash_' "$cache/$arch/plan.new" || {
+    done | sort >"$cache/$arch/$plan.new"
+  grep -q '^bash_' "$cache/$arch/$plan.new" || {
     tail -n 5 "$state/log" >&2
     stop "apt could not work out what ${wanted[*]} need on $arch" 'its last words are above'
   }
-  mv "$cache/$arch/plan.new" "$cache/$arch/plan"
+  mv "$cache/$arch/$plan.new" "$cache/$arch/$plan"
 }
 
 # name_version_arch.deb, a colon of the version as %3a.
@@ -101,7 +108,7 @@ download() {
     [ -s "$debs/$file" ] && continue
     IFS=_ read -r name version _ <<<"$file"
     missing+=("$name=${version//%3a/:}")
-  done <"$cache/$arch/plan"
+  done <"$cache/$arch/$plan"
   [ ${#missing[@]} -eq 0 ] && return
   (cd "$debs" && apt_of "$arch" apt-get -qq download "${missing[@]}") >"$cache/$arch/apt/log" 2>&1 || {
     tail -n 5 "$cache/$arch/apt/log" >&2
@@ -147,6 +154,7 @@ drop_unused() {
     "$root"/{boot,dev,home,proc,run,sys,tmp,var/run,var/lock}
   # Scripts for a shell that is not here, and plugins for services that an image has not.
   rm -rf "$root/usr/share/libgcrypt20" "$root"/usr/lib/*/rpm-plugins "$root"/usr/lib/rpm/macros.d/macros.transaction_*
+  rm -rf "$root"/usr/lib/python3.*/{idlelib,test,lib2to3,ensurepip,turtledemo,pydoc_data,tkinter,lib-dynload/_dbm.*}
   rm -f "$root"/usr/bin/{rpmbuild,rpmspec,rpmsign,rpm2archive,rpm2cpio,gendiff,rpmgraph,bashbug} \
     "$root"/usr/lib/rpm/{*.pl,*.perl,perl*,*.prov,*.req,find-*,python*,check-*,brp-*,fileattrs/*,rpmdeps,elfdeps,debugedit,sepdebugcrcfix}
 }
@@ -166,6 +174,11 @@ T
     libc6) echo 'Provides: rtld(GNU_HASH)' ;;
     # Its rpmrc and macros, which no soname pulls in.
     rpm) echo 'Requires: rpm-common = %{version}' ;;
+    # Modules need other modules, which no soname tells: what Debian says, as far as it is a package here.
+    dnf | *python3*)
+      { dpkg-deb -f "$2" Pre-Depends; dpkg-deb -f "$2" Depends; } | tr ',' '\n' | sed 's/[|(:].*//; s/ //g' |
+        grep -E '^(dnf|lib)?.*python3|^dnf|^libdnf2-common$' | grep -Ev "$unwanted_with_dnf" | sort -u | sed 's/^/Requires: /' || true
+      ;;
   esac
 }
 
@@ -189,15 +202,15 @@ build_package() { # build_package ARCH DEB FOLDER
 Summary: $name, from the Debian package
 License: Debian
 Requires: filesystem
-%global __requires_exclude ^(/usr/bin/(perl|python3?|[gm]?awk)|/bin/(sh|bash)|/usr/bin/(sh|bash))$
+%global __requires_exclude ^(/usr/bin/(perl|python3?|[gm]?awk)|/usr/local/bin/python|/bin/(sh|bash)|/usr/bin/(sh|bash))$
 %description
 $name as Debian has it, for the example distribution.
 %install
 rmdir %{buildroot} 2>/dev/null || true
 mv "$work/root" %{buildroot}
-%files -f $work/files
+%files $([ ! -s "$work/files" ] || echo "-f $work/files")
 T
-    extras "$name"
+    extras "$name" "$deb"
   } >"$work/package.spec"
   # These belong before %description.
   awk '/^(Provides|Requires):/ {provides = provides $0 "\n"; next} {lines[++n] = $0}
@@ -253,12 +266,12 @@ T
 
 make_repository() {
   local arch=$1 rpms=$cache/$1/rpms-$key fresh=$out/.$1.new file begun=$SECONDS
-  [ -z "$refresh" ] && [ -s "$cache/$arch/plan" ] && [ "$(cat "$cache/$arch/plan.key" 2>/dev/null)" = "$wanted_key" ] || {
+  [ -z "$refresh" ] && [ -s "$cache/$arch/$plan" ] && [ "$(cat "$cache/$arch/$plan.key" 2>/dev/null)" = "$wanted_key" ] || {
     plan "$arch"
-    echo "$wanted_key" >"$cache/$arch/plan.key"
+    echo "$wanted_key" >"$cache/$arch/$plan.key"
   }
   local version
-  version=$(cat "$cache/$arch/plan" <(echo "$key") | sha256sum | cut -c1-16)
+  version=$(cat "$cache/$arch/$plan" <(echo "$key") | sha256sum | cut -c1-16)
   if [ "$(cat "$out/$arch/.complete" 2>/dev/null)" = "$version" ]; then
     printf '%s: %s packages, as before\n' "$arch" "$(find "$out/$arch" -name '*.rpm' | wc -l)"
     return
@@ -269,12 +282,12 @@ make_repository() {
   # One process a package, one package a core.
   while read -r file; do
     [ -d "$rpms/${file%.deb}" ] || printf '%s\0%s\0' "$cache/$arch/debs/$file" "$rpms/${file%.deb}"
-  done <"$cache/$arch/plan" |
+  done <"$cache/$arch/$plan" |
     xargs -0 -r -n 2 -P "$(nproc)" "$0" --cache "$cache" --build-package "$arch" ||
     stop "not every package could be built for $arch" 'the first reason is above'
   rm -rf "$fresh"
   mkdir -p "$fresh"
-  { echo filesystem; sed 's/\.deb$//' "$cache/$arch/plan"; } | while read -r name; do
+  { echo filesystem; sed 's/\.deb$//' "$cache/$arch/$plan"; } | while read -r name; do
     cp -l "$rpms/$name/"*.rpm "$fresh/" 2>/dev/null || cp "$rpms/$name/"*.rpm "$fresh/"
   done
   createrepo_c --quiet "$fresh"
@@ -288,17 +301,19 @@ make_repository() {
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/osbs/distribution
 refresh=
+plan=plan
 while [ $# -gt 0 ]; do
   case $1 in
     --cache) cache=${2:?--cache needs a folder}; shift 2 ;;
     --refresh) refresh=1; shift ;;
+    --dnf) plan=plan-dnf wanted+=(dnf) unwanted=$unwanted_with_dnf; shift ;;
     # Its own call, for one package.
     --build-package) shift; build_package "$1" "$2" "$3"; exit ;;
-    -*) stop "unknown option $1" 'usage: scripts/make-distribution.sh [--cache DIR] [--refresh] OUT ARCH...' ;;
+    -*) stop "unknown option $1" 'usage: scripts/make-distribution.sh [--cache DIR] [--refresh] [--dnf] OUT ARCH...' ;;
     *) break ;;
   esac
 done
-[ $# -ge 2 ] || stop 'usage: scripts/make-distribution.sh [--cache DIR] [--refresh] OUT ARCH...'
+[ $# -ge 2 ] || stop 'usage: scripts/make-distribution.sh [--cache DIR] [--refresh] [--dnf] OUT ARCH...'
 out=$1
 shift
 for arch in "$@"; do debian_arch "$arch" >/dev/null; done
