@@ -21,6 +21,7 @@ mod overlay;
 mod place;
 mod probe_program;
 mod process;
+mod read_only;
 pub mod rooted;
 mod rootless;
 mod run_group;
@@ -40,6 +41,7 @@ pub use memory_folder::MemoryFolder;
 pub use mounts::{MountError, enter_private_mounts, mounts_below, unmount_below};
 pub use overlay::{Overlay, OverlayOptions};
 pub use process::{ProcessError, ProcessId};
+pub use read_only::spawn_writing_only;
 pub use rootless::{RootlessError, enter_user_namespace, in_user_namespace, is_root};
 pub use run_group::LimitHit;
 pub use run_spec::{

@@ -46,21 +46,31 @@ pub fn spawn_isolated(command: Command, isolation: Isolation) -> Result<Child, P
 
 /// As [`spawn_isolated`], with mounts that the child makes for itself before the program starts.
 pub(crate) fn spawn_isolated_with(
-    mut command: Command,
+    command: Command,
     isolation: Isolation,
     place: Option<Place>,
+) -> Result<Child, ProcessError> {
+    spawn_isolated_then(command, isolation, move || place.as_ref().map_or(Ok(()), Place::enter))
+}
+
+/// As [`spawn_isolated`]; the child does `then` after it was cut off and before the program starts, between fork and exec:
+/// only system calls, on what exists already.
+pub(crate) fn spawn_isolated_then(
+    mut command: Command,
+    isolation: Isolation,
+    then: impl Fn() -> io::Result<()> + Send + Sync + 'static,
 ) -> Result<Child, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let refused = |error: io::Error| ProcessError::refused("start", &program, error);
     // The child sees the reading end report a hang-up if we are gone before its death signal is armed.
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| refused(e.into()))?;
     let setup = ChildSetup { isolation, reader: reader.as_raw_fd(), writer: writer.as_raw_fd() };
-    // SAFETY: `ChildSetup::apply` only makes system calls on arguments that exist already; it does not allocate and
-    // takes no lock, as must be between fork and exec of a process with threads.
+    // SAFETY: `ChildSetup::apply`, and `then` by its contract, only make system calls on arguments that exist already; they
+    // do not allocate and take no lock, as must be between fork and exec of a process with threads.
     unsafe {
         command.pre_exec(move || {
             setup.apply()?;
-            place.as_ref().map_or(Ok(()), Place::enter)
+            then()
         })
     };
     let child = if isolation.pid_namespace { spawn_in_pid_namespace(command) } else { command.spawn() };

@@ -5,7 +5,7 @@ mod needs;
 
 use osbs_sandbox::{
     Isolation, Overlay, OverlayOptions, ProcessId, can_run, mounts_below, register_binfmt, spawn_isolated,
-    unmount_below,
+    spawn_writing_only, unmount_below,
 };
 use osbs_types::Architecture;
 use std::io::Read as _;
@@ -175,4 +175,31 @@ fn foreign_programs_run() {
     if !was_mounted {
         unmount_below(binfmt.as_ref()).unwrap();
     }
+}
+
+#[test]
+fn a_child_that_writes_in_its_folders_only() {
+    if needs::skip("root") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (here, home, elsewhere) = (dir.path().join("here"), dir.path().join("home"), dir.path().join("elsewhere"));
+    for folder in [&here, &home, &elsewhere] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let script = "pwd; echo 1 > made; echo 2 > $1/made; echo 3 > $2/made; echo 4 > ../made; rm -rf $2; mkdir /osbs-x; \
+                  mount -o remount,rw / && echo bad; mount -t tmpfs x $1 && echo bad; mknod $1/disk b 8 0 && echo bad; setsid sleep 100 & echo $! > pid; echo >/dev/null && cat made; exit 0";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).args([&home, &elsewhere]).current_dir(&here);
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+    let child = spawn_writing_only(command, &here, &[&here, &home]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n1\n", here.display()));
+    assert!(home.join("made").exists() && here.join("made").exists());
+    assert!(elsewhere.exists() && !elsewhere.join("made").exists() && !dir.path().join("made").exists());
+    assert!(!PathBuf::from("/osbs-x").exists());
+    let missing = dir.path().join("missing");
+    assert!(spawn_writing_only(Command::new("true"), &here, &[&missing]).is_err());
+    assert!(mounts_below(dir.path()).unwrap().is_empty());
 }
