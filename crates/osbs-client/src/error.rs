@@ -153,6 +153,12 @@ pub enum ClientError {
         /// The URL.
         url: String,
     },
+    /// A service account without token.
+    #[error("service account {account} has no token: there is no secret {account}-token... with a key token")]
+    NoToken {
+        /// The account.
+        account: String,
+    },
     /// A folder for the clone could not be made.
     #[error("cannot make a folder in {place}")]
     NoFolder {
@@ -183,6 +189,7 @@ impl ClientError {
             | Self::RepositoryFile { .. }
             | Self::NotText { .. }
             | Self::IsolatedRunning { .. }
+            | Self::NoToken { .. }
             | Self::SeveralBuilds { .. } => ErrorKind::User,
             Self::NoFolder { .. } => ErrorKind::Resource,
             Self::Git(error) => error.kind(),

@@ -4,7 +4,9 @@
 //! hands a build to the cluster; the orchestrator build uses [`Osbs::create_worker_build`] of its worker clusters. Knows no
 //! terminal, no environment, no home folder.
 
+mod config_maps;
 mod demultiplex;
+mod direct;
 mod error;
 pub mod git;
 mod logs;
@@ -14,11 +16,14 @@ mod render;
 mod repository;
 mod request;
 mod submit;
+mod tokens;
 mod worker;
 
+pub use config_maps::ConfigMap;
 pub use demultiplex::{LogEntry, demultiplex_line, entries_of, strip_relayed_platform};
 pub use error::ClientError;
 pub use logs::LogStream;
 pub use osbs::{ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address, connect};
 pub use repository::{RepositoryInfo, RequiredLabels};
 pub use request::{BuildRequest, Submitted, WorkerBuildRequest};
+pub use tokens::TokenSource;

@@ -1,5 +1,6 @@
 //! `create_orchestrator_build`: the checks of `client-and-koji.md` 2.3, in that order.
 
+use crate::direct::refuse_missing;
 use crate::error::ClientError;
 use crate::git::CheckoutRequest;
 use crate::osbs::Osbs;
@@ -10,7 +11,7 @@ use crate::submit::{labels_of, unique_name};
 use osbs_arrangement::{LATEST, UniqueName, inner_template_name, isolated_release};
 use osbs_cluster::{GitSource, Limits, NameRule, NewBuild, Slots};
 use osbs_config::{BuildFrom, UserParams};
-use osbs_types::{BuildType, PullSpec};
+use osbs_types::{BuildType, Nvr, PullSpec};
 use tokio_util::sync::CancellationToken;
 
 const ORCHESTRATOR: &str = "an orchestrator build";
@@ -36,6 +37,7 @@ impl Osbs {
         request: &BuildRequest,
         cancel: &CancellationToken,
     ) -> Result<Submitted, ClientError> {
+        let request = &self.with_instance(request);
         let version = self.check(request)?;
         if let Some(task) = request.koji_task_id
             && let Some(build) = self.build_of_task(task).await?
@@ -105,16 +107,7 @@ impl Osbs {
             });
         }
         let version = request.arrangement_version.unwrap_or(self.instance.arrangement_version);
-        if !(1..=LATEST).contains(&version) {
-            return Err(ClientError::Invalid {
-                parameter: "arrangement_version".to_owned(),
-                value: version.to_string(),
-                expected: format!(
-                    "1 to {LATEST} (there is no {})",
-                    inner_template_name(BuildType::Orchestrator, version)
-                ),
-            });
-        }
+        check_arrangement(version)?;
         let required = [
             ("git_branch", request.git_branch.as_deref().is_none_or(str::is_empty)),
             ("git_ref", request.git_ref.is_empty()),
@@ -122,10 +115,7 @@ impl Osbs {
             ("platforms", request.platforms.is_empty() && version < LATEST),
             ("user", self.user(request).is_empty()),
         ];
-        let missing: Vec<_> = required.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name).collect();
-        if !missing.is_empty() {
-            return Err(ClientError::Missing { build: ORCHESTRATOR, parameters: missing });
-        }
+        refuse_missing(ORCHESTRATOR, &required)?;
         if request.platform.is_some() {
             return Err(ClientError::Unwanted { build: ORCHESTRATOR, parameter: "platform" });
         }
@@ -133,7 +123,25 @@ impl Osbs {
         Ok(version)
     }
 
-    fn check_kind(&self, request: &BuildRequest) -> Result<(), ClientError> {
+    /// The request with what the instance says where it says nothing itself.
+    pub(crate) fn with_instance(&self, request: &BuildRequest) -> BuildRequest {
+        let mut request = request.clone();
+        let config = &self.instance;
+        let fill = |value: &mut String, other: Option<&String>| {
+            if let (true, Some(other)) = (value.is_empty(), other) {
+                value.clone_from(other);
+            }
+        };
+        request.git_branch = request.git_branch.or_else(|| config.git_branch.clone());
+        fill(&mut request.git_uri, config.git_url.as_ref());
+        fill(&mut request.git_ref, config.git_commit.as_ref().or(request.git_branch.as_ref()));
+        if request.yum_repourls.is_empty() {
+            request.yum_repourls.clone_from(&config.yum_repourls);
+        }
+        request
+    }
+
+    pub(crate) fn check_kind(&self, request: &BuildRequest) -> Result<(), ClientError> {
         let kinds =
             [("scratch", self.is_scratch(request)), ("is_auto", request.is_auto), ("isolated", request.isolated)];
         let given: Vec<_> = kinds.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
@@ -146,6 +154,7 @@ impl Osbs {
         if request.signing_intent.is_some() && !request.compose_ids.is_empty() {
             return Err(ClientError::Exclusive { first: "signing_intent", second: "compose_ids" });
         }
+        check_texts(request)?;
         let release = request.release.as_deref();
         if request.isolated && !release.is_some_and(isolated_release) {
             return Err(ClientError::Invalid {
@@ -164,7 +173,7 @@ impl Osbs {
         Ok(())
     }
 
-    fn user<'a>(&'a self, request: &'a BuildRequest) -> &'a str {
+    pub(crate) fn user<'a>(&'a self, request: &'a BuildRequest) -> &'a str {
         request.user.as_deref().or(self.instance.user.as_deref()).unwrap_or_default()
     }
 
@@ -173,7 +182,7 @@ impl Osbs {
     }
 
     /// Clones the repository to a folder that is gone afterwards.
-    async fn look_at(
+    pub(crate) async fn look_at(
         &self,
         request: &BuildRequest,
         cancel: &CancellationToken,
@@ -193,7 +202,7 @@ impl Osbs {
         Ok((info, checkout.commit))
     }
 
-    fn user_params(
+    pub(crate) fn user_params(
         &self,
         request: &BuildRequest,
         version: u32,
@@ -264,6 +273,46 @@ impl Osbs {
     }
 }
 
+/// An arrangement must be one that there is.
+pub(crate) fn check_arrangement(version: u32) -> Result<(), ClientError> {
+    if (1..=LATEST).contains(&version) {
+        return Ok(());
+    }
+    Err(ClientError::Invalid {
+        parameter: "arrangement_version".to_owned(),
+        value: version.to_string(),
+        expected: format!("1 to {LATEST} (there is no {})", inner_template_name(BuildType::Orchestrator, version)),
+    })
+}
+
+/// Texts with a form of their own.
+fn check_texts(request: &BuildRequest) -> Result<(), ClientError> {
+    let invalid = |parameter: &str, value: &str, expected: &str| ClientError::Invalid {
+        parameter: parameter.to_owned(),
+        value: without_password(value),
+        expected: expected.to_owned(),
+    };
+    for url in &request.yum_repourls {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(char::is_whitespace) {
+            return Err(invalid("yum_repourls", url, "an http or https URL of a file with package repositories"));
+        }
+    }
+    if let Some(parent) = request.koji_parent_build.as_deref().filter(|parent| parent.parse::<Nvr>().is_err()) {
+        return Err(invalid("koji_parent_build", parent, "a Koji build, as name-version-release"));
+    }
+    Ok(())
+}
+
+/// A URL may carry one, and errors are shown and kept.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.split_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None => text.to_owned(),
+    }
+}
+
 fn add_labels(new: &mut NewBuild, request: &BuildRequest, params: &UserParams) {
     let mut put = |key: &str, value: String| new.labels.insert(key.to_owned(), value);
     put("is_autorebuild", request.is_auto.to_string());
@@ -281,18 +330,18 @@ fn add_labels(new: &mut NewBuild, request: &BuildRequest, params: &UserParams) {
 
 /// The image name is made of user and component: both must fit in.
 pub(crate) fn check_image(image: &str, user: &str, component: &str) -> Result<(), ClientError> {
-    if image.parse::<PullSpec>().is_ok() {
-        return Ok(());
-    }
     let expected =
         "lower-case letters and digits, with single '.', '_' or '-' between, since it is part of an image name";
+    // Behind another component: a first one in upper case would be taken for a registry.
     let is_component = |text: &str| format!("x/{text}:1").parse::<PullSpec>().is_ok() && !text.contains([':', '@']);
     let (parameter, value) = if !is_component(user) {
         ("user", user)
     } else if !is_component(component) {
         ("label com.redhat.component", component)
-    } else {
+    } else if image.parse::<PullSpec>().is_err() {
         ("target", image)
+    } else {
+        return Ok(());
     };
     Err(ClientError::Invalid {
         parameter: parameter.to_owned(),

@@ -147,6 +147,14 @@ impl Osbs {
         Ok(self.parts.cluster.list_builds(&filter).await?)
     }
 
+    /// Builds that match a filter, oldest first.
+    ///
+    /// # Errors
+    /// The cluster failed.
+    pub async fn list_builds_by(&self, filter: &BuildFilter) -> Result<Vec<Build>, ClientError> {
+        Ok(self.parts.cluster.list_builds(filter).await?)
+    }
+
     /// Waits until the build runs or is finished.
     ///
     /// # Errors

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 /// A request for an orchestrator build.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BuildRequest {
-    /// The repository. Required.
+    /// The repository. Required; empty = the instance's `git_url`.
     pub git_uri: String,
-    /// Commit, tag or branch. Required.
+    /// Commit, tag or branch. Required; empty = the instance's `git_commit`, else the branch.
     pub git_ref: String,
-    /// The branch it is on. Required.
+    /// The branch it is on. Required; `None` = the instance's `git_branch`.
     pub git_branch: Option<String>,
     /// First component of the image name; `None` = the instance's `user`.
     pub user: Option<String>,
@@ -19,8 +19,10 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// The platforms to build, before `config.yaml` and `container.yaml` narrow them. Required below arrangement 6.
     pub platforms: Vec<Platform>,
-    /// Refused: a worker's parameter.
+    /// Of a lone worker build; refused for all others.
     pub platform: Option<Platform>,
+    /// Of a build without orchestrator: its platform. `None` = the instance's `architecture`.
+    pub architecture: Option<String>,
     /// Release to build, instead of the next free one.
     pub release: Option<String>,
     /// `None` = the instance's.
@@ -33,7 +35,7 @@ pub struct BuildRequest {
     pub is_auto: bool,
     /// Flatpak.
     pub flatpak: bool,
-    /// URLs of further repositories of packages.
+    /// URLs of further repositories of packages; empty = the instance's.
     pub yum_repourls: Vec<String>,
     /// The Koji task that waits for this build.
     pub koji_task_id: Option<u64>,

@@ -4,6 +4,7 @@
 //! cluster must do ([`Cluster`]) and checks it ([`conformance`]).
 
 mod build;
+mod capture;
 mod cluster;
 pub mod conformance;
 mod error;
@@ -16,6 +17,7 @@ pub use build::{
     Build, BuildConfig, BuildFilter, BuildPatch, GitSource, Limits, NameRule, NewBuild, Reservation, SecretMount,
     Slots, StoredEvent, TextMap, WaitFor,
 };
+pub use capture::{Capture, CapturedCluster};
 pub use cluster::{Cluster, EventStream};
 pub use error::{Cause, ClusterError};
 pub use memory::{MemoryCluster, Script};

@@ -1,4 +1,5 @@
 //! A git repository of a test's own.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
