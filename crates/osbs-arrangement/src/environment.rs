@@ -33,6 +33,7 @@ fn rules(config: &ReactorConfig, params: &UserParams) -> [Rule; 18] {
     // artifacts stays: it needs Koji only where the repository asks for something out of it.
     let no_koji = config.koji.is_none();
     let (no_pulp, no_registry) = (config.pulp.is_none(), config.registries.is_empty());
+    let no_archives = !config.pulp.as_ref().is_some_and(|pulp| pulp.image_archives);
     let first = config.registries.first().map(|registry| &registry.uri.host);
     let same = first.is_some() && first == config.source_registry.as_ref().map(|source| &source.uri.host);
     let checks_media = config.registries.iter().any(|registry| !registry.expected_media_types.is_empty());
@@ -42,11 +43,16 @@ fn rules(config: &ReactorConfig, params: &UserParams) -> [Rule; 18] {
         (true, Prebuild, &["dockerfile_content"], "obsolete"),
         (no_koji, Prebuild, &["inject_parent_image", "koji_parent", "koji"], "no Koji"),
         (no_koji, Exit, &["koji_promote", "koji_import", "koji_tag_build"], "no Koji"),
-        (no_pulp || no_koji, Postbuild, &["pulp_pull"], "no Pulp or no Koji"),
-        (no_pulp || no_koji, Exit, &["pulp_pull"], "no Pulp or no Koji"),
-        (no_pulp, Postbuild, &["pulp_sync", "pulp_tag"], "no Pulp"),
+        (no_pulp, Postbuild, &["pulp_pull"], "no Pulp"),
+        (no_pulp, Exit, &["pulp_pull"], "no Pulp"),
+        (no_pulp, Postbuild, &["pulp_sync", "pulp_tag", "pulp_push"], "no Pulp"),
         (no_pulp, Exit, &["delete_from_registry", "pulp_publish"], "no Pulp"),
-        (true, Postbuild, &["pulp_push"], "Docker v1 content is not made any more"),
+        (
+            no_archives,
+            Postbuild,
+            &["pulp_push", "pulp_tag"],
+            "Docker v1 content is not made any more, image archives not asked for",
+        ),
         (no_registry, Postbuild, &["pulp_sync"], "no registry to sync from"),
         (no_registry, Exit, &["delete_from_registry"], "no registry to sync from"),
         (same, Exit, &["delete_from_registry"], "it is also the source registry"),

@@ -332,8 +332,8 @@ impl Work<'_> {
             self.drop(&plugins, "no Pulp registry");
             return Ok(());
         };
-        self.drop(&["pulp_push"], "Docker v1 content is not made any more");
-        self.drop_if(config.koji_hub.is_none(), &["pulp_pull"], "no Koji hub");
+        let reason = "Docker v1 content is not made any more, image archives not asked for";
+        self.drop_if(!config.pulp_image_archives, &["pulp_push", "pulp_tag"], reason);
         let Some((first, secret)) = config.registries.first() else {
             self.drop(&["pulp_sync", "delete_from_registry"], "no registry to sync from");
             return self.pulp_logins(name);
@@ -354,7 +354,7 @@ impl Work<'_> {
 
     fn pulp_logins(&mut self, name: &str) -> Result<(), ArrangementError> {
         let config = self.input.config;
-        for plugin in ["pulp_sync", "pulp_tag", "pulp_publish"] {
+        for plugin in ["pulp_push", "pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull"] {
             let Some(entry) = self.lists.find(plugin) else { continue };
             if config.pulp_secret.is_none() && !entry.args.contains_key("username") {
                 let (name, plugin) = (name.to_owned(), plugin.to_owned());

@@ -1,14 +1,15 @@
 //! `config.yaml`, the reactor's environment configuration (`reactor.md` 5.1): the whole schema, read and checked even where
 //! nothing uses a key yet, so that a site learns of a mistake before a build does.
 
+mod pulp;
 mod run;
 mod services;
 mod smtp;
 
+pub use pulp::{PulpAuth, PulpConfig};
 pub use run::{RunConfig, RunUserNamespace};
 pub use services::{
-    ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, PulpAuth,
-    PulpConfig, SigningIntent,
+    ClusterAuth, FetchConfig, KojiAuth, KojiConfig, OdcsAuth, OdcsConfig, OmpsConfig, OpenshiftConfig, SigningIntent,
 };
 pub use smtp::{SmtpAuth, SmtpConfig, SmtpTls};
 
@@ -110,6 +111,10 @@ pub struct ReactorConfig {
     pub registries: Vec<RegistryEntry>,
     pub source_registry: Option<SourceRegistry>,
     pub yum_proxy: Option<String>,
+    /// Whether packages' signatures are verified, whatever a repo file says; `None`: as it says. A key of ours.
+    pub yum_repo_gpgcheck: Option<bool>,
+    /// The same of the certificates of repositories. A key of ours.
+    pub yum_repo_sslverify: Option<bool>,
     pub sources_command: Option<String>,
     pub skip_koji_check_for_base_image: bool,
     pub deep_manifest_list_inspection: bool,
@@ -236,7 +241,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         clusters: clusters(&root),
         clusters_client_config_dir: root.text("clusters_client_config_dir"),
         koji: root.object("koji").and_then(services::koji),
-        pulp: root.object("pulp").and_then(services::pulp),
+        pulp: root.object("pulp").and_then(pulp::pulp),
         odcs: root.object("odcs").and_then(services::odcs),
         omps: root.object("omps").and_then(services::omps),
         smtp: root.object("smtp").and_then(smtp::smtp),
@@ -257,6 +262,8 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         registries: root.objects("registries").unwrap_or_default().into_iter().filter_map(registry).collect(),
         source_registry: root.object("source_registry").and_then(source_registry),
         yum_proxy: root.text("yum_proxy"),
+        yum_repo_gpgcheck: root.boolean("yum_repo_gpgcheck"),
+        yum_repo_sslverify: root.boolean("yum_repo_sslverify"),
         sources_command: root.text("sources_command"),
         skip_koji_check_for_base_image: root.boolean("skip_koji_check_for_base_image").unwrap_or(false),
         deep_manifest_list_inspection: root.boolean("deep_manifest_list_inspection").unwrap_or(true),
@@ -459,7 +466,9 @@ fn build_image_override(root: &Fields<'_>) -> BTreeMap<Platform, String> {
 }
 
 fn buildstep_alias(root: &Fields<'_>) -> BTreeMap<String, BuildMethod> {
-    let map = root.text_map("buildstep_alias", |key| is_word(key, ""), &METHOD_NAME, "letters, digits and _").unwrap_or_default();
+    let map = root
+        .text_map("buildstep_alias", |key| is_word(key, ""), &METHOD_NAME, "letters, digits and _")
+        .unwrap_or_default();
     let words = BUILD_METHODS.iter().filter(|(_, method)| *method != BuildMethod::BuildahBud);
     let words = words.map(|(word, _)| (*word).to_owned()).collect();
     root.tell(&format!("buildstep_alias.{}", METHOD_NAME.sample), Fact::Words(words));

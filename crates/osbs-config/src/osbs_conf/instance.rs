@@ -83,6 +83,8 @@ pub struct InstanceConfig {
     pub pulp_registry_name: Option<String>,
     /// `pulp_secret`, else `source_secret` given as argument or option.
     pub pulp_secret: Option<String>,
+    /// Ours: upload image archives to Pulp too.
+    pub pulp_image_archives: bool,
     pub group_manifests: bool,
     pub prefer_schema1_digest: Option<bool>,
     pub vendor: Option<String>,
@@ -156,6 +158,7 @@ impl InstanceConfig {
             koji_kerberos_principal: r.text("koji_kerberos_principal"),
             registries: r.registries(), source_registry: r.source_registry(),
             pulp_registry_name: r.text("pulp_registry_name"), pulp_secret: r.pulp_secret(),
+            pulp_image_archives: r.on("pulp_image_archives"),
             group_manifests: r.on("group_manifests"), prefer_schema1_digest: r.flag("prefer_schema1_digest"),
             vendor: r.text("vendor"), authoritative_registry: r.text("authoritative_registry"),
             distribution_scope: r.text("distribution_scope"), build_host: r.text("build_host"),

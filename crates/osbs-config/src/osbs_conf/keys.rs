@@ -103,6 +103,7 @@ pub(super) const INSTANCE: &[KeyInfo] = &[
     old("registry_uri", Registries), old("registry_secret", List),
     KeyInfo { default: Some("v2"), ..old("registry_api_versions", List) }, old("source_registry_uri", Registries),
     old("pulp_registry_name", Text), old("pulp_secret", Text), key("source_secret", Text),
+    KeyInfo { default: Some("false"), ..old("pulp_image_archives", Boolean) },
     KeyInfo { default: Some("false"), ..old("group_manifests", Boolean) }, old("prefer_schema1_digest", Boolean),
     // Labels and sources
     old("vendor", Text), old("authoritative_registry", Text), old("distribution_scope", Text), key("build_host", Text),

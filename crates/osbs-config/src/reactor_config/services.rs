@@ -1,10 +1,10 @@
-//! The parts of `config.yaml` that tell of other servers: Koji, Pulp, ODCS, OMPS, mail, OpenShift, and those ADD may reach.
+//! The parts of `config.yaml` that tell of other servers: Koji, ODCS, OMPS, mail, OpenShift, and those ADD may reach.
 
 use crate::fields::Fields;
 use crate::node::Value;
 use crate::problem::{ProblemKind, Severity};
 use crate::shape::Fact;
-use osbs_types::{AddressLists, Secret};
+use osbs_types::AddressLists;
 
 /// `fetch`: what ADD of URLs and git repositories may reach, beside public addresses. A key of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,34 +78,6 @@ pub struct KojiConfig {
     pub use_fast_upload: bool,
     /// Reserve the NVR; false unless said.
     pub reserve_build: bool,
-}
-
-/// How to log in to Pulp.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PulpAuth {
-    /// A folder with certificates.
-    Ssl {
-        /// The folder.
-        certs_dir: String,
-    },
-    /// By name.
-    Password {
-        /// Who.
-        username: String,
-        /// Proof.
-        password: Secret,
-    },
-}
-
-/// `pulp`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PulpConfig {
-    /// Its configuration's name.
-    pub name: String,
-    /// Login.
-    pub auth: PulpAuth,
-    /// Of the client library.
-    pub loglevel: Option<String>,
 }
 
 /// How to log in to ODCS.
@@ -253,28 +225,6 @@ pub(super) fn koji(fields: Fields<'_>) -> Option<KojiConfig> {
     fields.finish(Severity::Error);
     let (auth, proxyuser) = auth?;
     Some(KojiConfig { hub_url: hub_url?, root_url: root_url?, auth, proxyuser, use_fast_upload, reserve_build })
-}
-
-pub(super) fn pulp(fields: Fields<'_>) -> Option<PulpConfig> {
-    let name = fields.required_text("name");
-    let auth = fields.required_object("auth").and_then(|auth| {
-        let certs_dir = auth.text("ssl_certs_dir");
-        let (username, password) = (auth.text("username"), auth.text("password").map(Secret::new));
-        auth.checker.tell(&auth.path, Fact::Either(vec![vec!["ssl_certs_dir"], vec!["username", "password"]]));
-        let found = match (certs_dir, username, password) {
-            (Some(certs_dir), None, None) => Some(PulpAuth::Ssl { certs_dir }),
-            (None, Some(username), Some(password)) => Some(PulpAuth::Password { username, password }),
-            _ => {
-                conflict(&auth, "give either ssl_certs_dir, or username and password");
-                None
-            }
-        };
-        auth.finish(Severity::Error);
-        found
-    });
-    let loglevel = fields.text("loglevel");
-    fields.finish(Severity::Error);
-    Some(PulpConfig { name: name?, auth: auth?, loglevel })
 }
 
 pub(super) fn odcs(fields: Fields<'_>) -> Option<OdcsConfig> {

@@ -14,7 +14,7 @@ koji:
   hub_url: https://koji.example.com/kojihub
   root_url: https://koji.example.com/kojiroot
   auth: {krb_principal: p, krb_keytab_path: FILE:/k}
-pulp: {name: prod, auth: {username: me, password: hunter2}}
+pulp: {name: prod, auth: {username: me, password: hunter2}, url: 'https://pulp.example.com', registry: 'http://r.io:5000'}
 odcs:
   api_url: https://user:hunter2@odcs.example.com/api/1
   auth: {openidc_dir: /o}
@@ -47,6 +47,8 @@ fn a_full_file() {
     assert!(config.registries[1].uri.is_plain_http() && config.registries[0].insecure);
     assert_eq!(config.registries[0].cfg_path.as_deref(), Some("/s"));
     assert_eq!(config.source_registry.as_ref().and_then(|source| source.ca_file.as_deref()), Some("/ca.pem"));
+    let pulp = config.pulp.as_ref().unwrap();
+    assert!(pulp.registry.as_ref().is_some_and(RegistryUri::is_plain_http) && !pulp.image_archives, "{pulp:?}");
     let odcs = config.odcs.as_ref().unwrap();
     let intent = |keys: &[&str]| {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -101,7 +103,7 @@ fn every_mistake_with_its_place() {
         ("version: 1\nregistries: [{url: r.example.com/v1}]\n", 2, 20, "v1, which is not supported"),
         ("version: 1\nregistries: [{url: r, insecure: 'yes'}]\n", 2, 33, "expected true or false, found a text"),
         ("version: 1\nregistries: {url: r}\n", 2, 13, "expected a list, found an object"),
-        ("version: 1\npulp: {name: x, auth: {username: u}}\n", 2, 23, "either ssl_certs_dir, or username and password"),
+        ("version: 1\npulp: {name: x, auth: {username: u}, url: 'https://p.io'}\n", 2, 23, "either ssl_certs_dir, or username and password"),
         ("version: 1\nkoji: {hub_url: h, root_url: r}\n", 2, 7, "required key \"auth\""),
         ("version: 1\nhide_files: {tmpdir: /t, files: []}\n", 2, 33, "at least one"),
         ("version: 1\narrangement_version: 7\n", 2, 22, "1 to 6"),

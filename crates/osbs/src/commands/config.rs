@@ -139,7 +139,6 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 fn unserved(config: &ReactorConfig) -> Vec<&'static str> {
     let asked = [
         ("koji", config.koji.is_some()),
-        ("pulp", config.pulp.is_some()),
         ("odcs", config.odcs.is_some()),
         ("smtp", config.smtp.is_some()),
     ];
