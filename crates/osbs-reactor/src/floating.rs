@@ -51,7 +51,12 @@ impl Run {
         let is_in = |class| self.tags.class(class).contains(name);
         let moves =
             is_in(TagClass::Floating) || (is_in(TagClass::Primary) && name.tag().is_some_and(|tag| !tag.contains('-')));
-        moves && self.request.plugins.entry(Phase::Postbuild, "pulp_sync").is_none()
+        moves && !self.pulp_takes_over()
+    }
+
+    /// Whether users get the image from Pulp, which takes it out of the registry.
+    pub(crate) fn pulp_takes_over(&self) -> bool {
+        self.request.plugins.entry(Phase::Postbuild, "pulp_sync").is_some()
     }
 
     /// What this build has pushed, as its record tells it: with the names that wait, because the record is written before

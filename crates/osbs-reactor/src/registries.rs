@@ -116,8 +116,8 @@ impl Run {
         let text = if uri.scheme.is_some() { uri.uri() } else { uri.host.clone() };
         let mut config = RegistryConfig::new(&text, insecure)?;
         if let Some(path) = credentials {
-            let hint = "give `cfg_path` (or the secret) of this registry a file or folder with .dockerconfigjson or \
-                        .dockercfg; a cluster's secret is made by `osbs config set-secret`";
+            let hint = "its `auth.cfg_path` is a file or folder with .dockerconfigjson or .dockercfg; a secret of the cluster \
+                        is kept by `osbs config set-secret` and named in `required_secrets` of config.yaml";
             let failed = |why: PluginError| of_registry(&uri.host, "its login cannot be used", why, hint);
             let path = self.secret_path(path).await.map_err(failed)?;
             let read = Credentials::read(&path).map_err(PluginError::from).map_err(failed)?;
@@ -203,7 +203,6 @@ mod tests {
     use super::*;
     use crate::build_json::PluginLists;
     use crate::testing::{TestRun, run_without_source};
-    use osbs_cluster::{Cluster, SecretData};
     use osbs_config::ReactorConfig;
     use osbs_types::ErrorKind;
     use std::sync::Arc;
@@ -231,21 +230,23 @@ mod tests {
         let test = run_without_source(PluginLists::default()).await;
         check_error(&test, &["no registry is configured", "config.yaml"]).await;
 
-        let secret = "{url: r.io, auth: {cfg_path: /var/run/secrets/atomic-reactor/push}}";
-        let test = with_config(secret).await;
-        check_error(&test, &["registry r.io: its login cannot be used", "push", "set-secret"]).await;
+        let test = with_config("{url: r.io, auth: {cfg_path: /var/run/secrets/atomic-reactor/push}}").await;
+        check_error(&test, &["registry r.io: its login cannot be used", "Secret push", "required_secrets"]).await;
+
+        // A mounted secret.
+        let folder = tempfile::tempdir().unwrap();
+        let test = with_config(&format!("{{url: r.io, auth: {{cfg_path: {}}}}}", folder.path().display())).await;
+        check_error(&test, &["registry r.io", "no registry credentials in", ".dockerconfigjson"]).await;
         for (key, content, part) in [
-            ("other", "{}", "no registry credentials in"),
             (".dockercfg", "hunter2", "line 1, column 1"),
             (".dockerconfigjson", r#"{"auths": {"r.io": {"auth": "hunter2!"}}}"#, "\"auth\" of \"r.io\""),
+            (".dockerconfigjson", r#"{"auths": ["hunter2"]}"#, "line 1, column"),
         ] {
-            let data: SecretData = [(key.to_owned(), content.as_bytes().to_vec())].into_iter().collect();
-            test.cluster.put_secret("push", &data).await.unwrap();
+            std::fs::write(folder.path().join(key), content).unwrap();
             check_error(&test, &["registry r.io", part]).await;
         }
-        let login = br#"{"r.io": {"auth": "bWU6cHc="}}"#.to_vec();
-        let data: SecretData = [(".dockercfg".to_owned(), login)].into_iter().collect();
-        test.cluster.put_secret("push", &data).await.unwrap();
+        std::fs::remove_file(folder.path().join(".dockerconfigjson")).unwrap();
+        std::fs::write(folder.path().join(".dockercfg"), r#"{"r.io": {"auth": "bWU6cHc="}}"#).unwrap();
         assert_eq!(test.run.output_registries(&BTreeMap::new()).await.unwrap().len(), 1);
 
         let test = with_config("{url: r.io, auth: {cfg_path: /nonexistent/auth.json}}").await;

@@ -136,10 +136,11 @@ impl Credentials {
         let config_shape =
             value.get("auths").is_some() || value.get("credsStore").is_some() || value.get("credHelpers").is_some();
         let (entries, helper) = if config_shape {
-            let file: File = serde_json::from_value(value).map_err(syntax)?;
+            // Out of the text, not out of the value: only then an error has a place.
+            let file: File = serde_json::from_slice(bytes).map_err(syntax)?;
             (file.auths.unwrap_or_default(), file.creds_store)
         } else {
-            (serde_json::from_value::<BTreeMap<String, Entry>>(value).map_err(syntax)?, None)
+            (serde_json::from_slice::<BTreeMap<String, Entry>>(bytes).map_err(syntax)?, None)
         };
         let mut logins = BTreeMap::new();
         for (key, entry) in entries {

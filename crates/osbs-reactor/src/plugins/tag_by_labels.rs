@@ -11,7 +11,10 @@ use serde::Deserialize;
 /// The plugin's type.
 pub fn plugin() -> PluginType {
     PluginType::new("tag_by_labels", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<TagByLabels>()?)))
-        .accepts(&["unique_tag_only"])
+        .purpose("Names the image after its labels: NAME:VERSION-RELEASE, NAME:VERSION and NAME:latest.")
+        .argument("unique_tag_only", "only the unique name, as for scratch builds; false")
+        .reads(&["labels name, version and release of the built image, old names too", "the tag of the build JSON's image"])
+        .writes(&["unique and primary names, for tag_and_push"])
 }
 
 #[derive(Deserialize, Default)]
@@ -65,6 +68,35 @@ impl Plugin for TagByLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use osbs_types::ErrorKind;
+
+    #[track_caller]
+    fn check_error(labels: &[(&str, &str)], message: &str) {
+        let labels: LabelMap = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let failure = names(&labels, "u1", false).unwrap_err().into_failure();
+        assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::User, message));
+    }
+
+    #[test]
+    fn labels_that_name_no_image() {
+        let (name, version, release) = (("name", "a/web"), ("version", "7"), ("release", "3"));
+        check_error(&[version, release], "the image lacks the label name");
+        check_error(&[("name", ""), version, release], "the image lacks the label name");
+        check_error(&[name, release], "the image lacks the label version");
+        check_error(&[name, version], "the image lacks the label release");
+        let bad = "A//b".parse::<PullSpec>().unwrap_err().to_string();
+        check_error(&[("name", "A//b"), version, release], &bad);
+        let bad = "a/web".parse::<PullSpec>().unwrap().with_tag("7 x-3").unwrap_err().to_string();
+        check_error(&[name, ("version", "7 x"), release], &bad);
+    }
+
+    #[tokio::test]
+    async fn without_an_image_there_are_no_labels() {
+        let mut test = crate::testing::run_without_source(crate::build_json::PluginLists::default()).await;
+        let failure = test.plugin(&plugin(), serde_json::json!({})).await.unwrap_err().into_failure();
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert_eq!(failure.message, "there is no built image to read labels of");
+    }
 
     #[track_caller]
     fn check_names(labels: &[(&str, &str)], unique_only: bool, expect: Option<&[&str]>) {

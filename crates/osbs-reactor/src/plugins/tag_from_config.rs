@@ -13,7 +13,17 @@ use serde_json::json;
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("tag_from_config", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<TagFromConfig>()?)))
-        .accepts(&["tag_suffixes"])
+        .purpose("Names the image after the request's tag suffixes, or after the file additional-tags.")
+        .argument(
+            "tag_suffixes",
+            "lists of tags: unique as they are, primary and floating with {label} replaced; absent: additional-tags is read",
+        )
+        .reads(&[
+            "label name, and those in suffixes, of the built image or of the Dockerfile with the parent's environment",
+            "`registries_organization` of config.yaml",
+            "additional-tags beside the Dockerfile",
+        ])
+        .writes(&["unique, primary and floating names, for tag_and_push and group_manifests"])
 }
 
 #[derive(Deserialize, Default)]
@@ -150,7 +160,11 @@ mod tests {
                 let got = [class(TagClass::Unique), class(TagClass::Primary), class(TagClass::Floating)];
                 assert_eq!(got, wanted.map(<[&str]>::to_vec), "{}", case.suffixes);
             }
-            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (Err(error), Err(part)) => {
+                let failure = error.into_failure();
+                assert_eq!(failure.kind, osbs_types::ErrorKind::User, "{failure}");
+                assert!(failure.to_string().contains(part), "{failure}");
+            }
             (other, _) => panic!("{}: {other:?}, expected {expected:?}", case.suffixes),
         }
     }
