@@ -5,6 +5,7 @@
 pub mod gate;
 pub mod inspect;
 pub mod lines;
+pub mod registries;
 
 use serde_json::Value;
 use std::fs;
