@@ -23,6 +23,7 @@ pub mod plugin_reference;
 pub mod plugins;
 mod push_targets;
 mod registries;
+mod repo_file;
 mod resolve;
 mod run;
 mod services;

@@ -26,6 +26,19 @@ pub(crate) fn on_scratch(dockerfile: &Dockerfile) -> Result<Vec<bool>, PluginErr
     Ok(stages)
 }
 
+/// Whether a stage runs commands: only there does it matter which files they see.
+pub(crate) fn runs_commands(dockerfile: &Dockerfile, stage: usize) -> bool {
+    let stages = dockerfile.stages();
+    let mut instructions = stages.get(stage).into_iter().flat_map(|stage| stage.instructions.iter());
+    instructions.any(|instruction| matches!(instruction.kind, InstructionKind::Run(_)))
+}
+
+/// Lines between `USER root` and the user's own line, where there is such a user.
+pub(crate) fn as_root(lines: &[String], user: Option<String>) -> Vec<String> {
+    let root = user.as_ref().map(|_| "USER root".to_owned());
+    root.into_iter().chain(lines.iter().cloned()).chain(user).collect()
+}
+
 /// The `USER` line that a stage inherits from its parent, image or stage; `None` for root by default.
 ///
 /// # Errors

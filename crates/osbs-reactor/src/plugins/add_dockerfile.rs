@@ -17,8 +17,16 @@ use std::path::Path;
 /// The plugin's type.
 pub fn plugin() -> PluginType {
     PluginType::new("add_dockerfile", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddDockerfile>()?)))
-        .accepts(&["nvr", "destdir", "use_final_dockerfile"])
         .allowed_to_fail()
+        .purpose("Ships the Dockerfile inside the image.")
+        .argument("nvr", "what names the copy, Dockerfile-NVR; default NAME-VERSION-RELEASE of the labels, `/` as `-`")
+        .argument("destdir", "folder in the image; default /root/buildinfo/")
+        .argument(
+            "use_final_dockerfile",
+            "ship the Dockerfile as it is at the end, not as this plugin finds it; default false",
+        )
+        .reads(&["the Dockerfile's labels `name`, `version` and `release`, without the parent's environment"])
+        .writes(&["Dockerfile-NVR beside the Dockerfile", "the Dockerfile: an ADD before its last instruction"])
 }
 
 #[derive(Deserialize)]

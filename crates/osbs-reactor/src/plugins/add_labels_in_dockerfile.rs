@@ -15,15 +15,16 @@ use std::collections::BTreeMap;
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("add_labels_in_dockerfile", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddLabels>()?)))
-        .accepts(&[
-            "labels",
-            "auto_labels",
-            "aliases",
-            "equal_labels",
-            "info_url_format",
-            "dont_overwrite",
-            "dont_overwrite_if_in_dockerfile",
-        ])
+        .purpose("Gives the image its final labels: of the request, the site, the build, with aliases and equal labels.")
+        .argument("labels", "labels of the request, as an object or as JSON text of one; default none")
+        .argument("auto_labels", "names of labels whose values the build knows; default build-date, architecture, vcs-type, vcs-ref, com.redhat.build-host; vcs-url is known too")
+        .argument("aliases", "old name to preferred name; default the usual ones, like Name to name")
+        .argument("equal_labels", "groups of labels that get one value, where the configuration has no image_equal_labels; default none")
+        .argument("info_url_format", "format of the label url with {label} in it, where the configuration has no image_label_info_url_format; default none")
+        .argument("dont_overwrite", "labels of the base image that stay as they are; default none")
+        .argument("dont_overwrite_if_in_dockerfile", "labels of the Dockerfile that stay as they are; default distribution-scope, com.redhat.license_terms")
+        .reads(&["image_labels, image_equal_labels, image_label_info_url_format", "the labels of the Dockerfile and of the base image"])
+        .writes(&["the Dockerfile: one LABEL line at its end"])
 }
 
 #[derive(Deserialize, Default)]
@@ -147,6 +148,9 @@ mod tests {
     use crate::build_json::PluginLists;
     use crate::run::ParentInspect;
     use crate::testing::run_with;
+    use osbs_config::ReactorConfig;
+    use osbs_types::ErrorKind;
+    use std::sync::Arc;
 
     #[track_caller]
     fn check_labels(value: Value, expected: Result<&[(&str, &str)], &str>) {
@@ -168,6 +172,60 @@ mod tests {
         check_labels(json!(["a"]), Err("no object"));
         check_labels(json!("a=b"), Err("no JSON"));
         check_labels(json!({"a": null}), Err("\"a\""));
+    }
+
+    /// The failure's kind and a part of its text.
+    async fn check_failure(config: &str, args: Value, kind: ErrorKind, part: &str) {
+        let mut test = run_with("FROM a\nLABEL name=web\n", &[], PluginLists::default()).await;
+        test.run.parents.base_inspect = Some(ParentInspect::default());
+        test.run.config = Arc::new(ReactorConfig::parse(&format!("version: 1\n{config}\n"), "c").unwrap().value);
+        let failure = test.plugin(&plugin(), args).await.unwrap_err().into_failure();
+        assert!(failure.kind == kind && failure.to_string().contains(part), "{failure}");
+        assert_eq!(test.run.dockerfile().unwrap().text(), "FROM a\nLABEL name=web\n");
+    }
+
+    #[tokio::test]
+    async fn failures() {
+        check_failure(
+            "",
+            json!({"labels": ["a"]}),
+            ErrorKind::User,
+            "argument `labels` of add_labels_in_dockerfile is no object",
+        )
+        .await;
+        check_failure("", json!({"labels": "a=b"}), ErrorKind::User, "is no JSON").await;
+        check_failure(
+            "",
+            json!({"equal_labels": {"a": "b"}}),
+            ErrorKind::User,
+            "arguments in the build JSON are wrong",
+        )
+        .await;
+        check_failure(
+            "",
+            json!({"equal_labels": ["a", "b"]}),
+            ErrorKind::User,
+            "arguments in the build JSON are wrong",
+        )
+        .await;
+        let url = "image_label_info_url_format: 'http://x/{gone}'";
+        check_failure(url, json!({}), ErrorKind::User, "uses label \"gone\", which the image does not have").await;
+        let brace = "image_label_info_url_format: 'http://x/{name'";
+        check_failure(brace, json!({}), ErrorKind::Policy, "has a brace without its partner").await;
+    }
+
+    /// What comes out of a value is the value, whatever the builder expands and unquotes.
+    #[tokio::test]
+    async fn values_arrive_as_they_are() {
+        let values = ["a b", "a\"b", "a\\b", "a\\", "$HOME ${X:-y}", "\\$HOME", "'q'", "a=b", "#", "caf\u{e9}", " "];
+        let labels: BTreeMap<_, _> = values.iter().enumerate().map(|(at, value)| (format!("l{at}"), *value)).collect();
+        let mut test = run_with("FROM a\nENV HOME=/x\n", &[], PluginLists::default()).await;
+        test.run.parents.base_inspect = Some(ParentInspect::default());
+        test.plugin(&plugin(), json!({ "labels": labels })).await.unwrap();
+        let found = test.run.dockerfile_labels().unwrap();
+        for (name, value) in labels {
+            assert_eq!(found[&name], value);
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,16 @@
 //! `add_yum_repo_by_url`: fetches the repo files a request names and queues them (`reactor.md` 3.1.20).
 //!
-//! Adds nothing to a repo file but the proxy: whether packages are verified is the file's own say.
+//! A repo file keeps its own say, but for the proxy and where the site's configuration says whether packages and
+//! certificates are verified.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::plugins::inject_yum_repo::REPO_FOLDER;
+use crate::repo_file::with_options;
 use crate::run::Run;
 use crate::stage_users::on_scratch;
 use async_trait::async_trait;
 use md5::{Digest as _, Md5};
-use osbs_http::{AddressRule, Request, Url, is_transient, shown};
+use osbs_http::{AddressRule, Request, Url, UrlRule, is_transient, shown};
 use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +21,11 @@ const MAX_REPO_FILE: u64 = 4 << 20;
 /// The plugin's type.
 pub fn plugin() -> PluginType {
     PluginType::new("add_yum_repo_by_url", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddYumRepo>()?)))
-        .accepts(&["repourls", "inject_proxy"])
+        .purpose("Fetches the repo files that a request names, for use while the image is built.")
+        .argument("repourls", "URLs of the files; default none")
+        .argument("inject_proxy", "proxy to put into them, where the configuration has no yum_proxy; default none")
+        .reads(&["yum_repo_allowed_domains", "yum_proxy", "yum_repo_gpgcheck", "yum_repo_sslverify"])
+        .writes(&["the queue of files for inject_yum_repo, under /etc/yum.repos.d/"])
 }
 
 #[derive(Deserialize, Default)]
@@ -42,26 +48,61 @@ impl Plugin for AddYumRepo {
         let urls = urls.iter().map(|text| RepoUrl::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let allowed = if run.is_scratch() { Vec::new() } else { run.config.yum_repo_allowed_domains.clone() };
         check_domains(urls.iter().map(|repo| &repo.url), &allowed)?;
-        let proxy =
-            run.config.yum_proxy.clone().or_else(|| self.inject_proxy.clone()).filter(|proxy| !proxy.is_empty());
-        if proxy.as_ref().is_some_and(|proxy| proxy.chars().any(char::is_control)) {
-            return Err(PluginError::policy("yum_proxy must be one line"));
-        }
+        let options = Options::of(run, self.inject_proxy.as_deref())?;
         let mut paths = Vec::new();
         for repo in &urls {
-            let mut text = fetch(run, &repo.url, &allowed).await?;
-            if let Some(proxy) = &proxy {
-                match with_proxy(&text, proxy) {
-                    Some(changed) => text = changed,
-                    None => run.log().warning(format!("{} is no repo file, so it gets no proxy", shown(&repo.url))),
-                }
-            }
+            let text = fetch(run, &repo.url, &allowed).await?;
+            let text = options.put_into(run, repo, text)?;
             let path = format!("{REPO_FOLDER}{}", repo.file_name);
             run.log().info(format!("repo file {} from {}", repo.file_name, shown(&repo.url)));
             run.files.insert(path.clone(), text);
             paths.push(path);
         }
         Ok(Done::Value(json!(paths)))
+    }
+}
+
+/// What every section of a repo file gets, whatever it says itself.
+struct Options {
+    proxy: Option<String>,
+    gpgcheck: Option<bool>,
+    sslverify: Option<bool>,
+}
+
+impl Options {
+    fn of(run: &Run, inject_proxy: Option<&str>) -> Result<Self, PluginError> {
+        let config = &run.config;
+        let proxy = config.yum_proxy.as_deref().or(inject_proxy).filter(|proxy| !proxy.is_empty());
+        if proxy.is_some_and(|proxy| proxy.chars().any(char::is_control)) {
+            return Err(PluginError::policy("yum_proxy must be one line"));
+        }
+        Ok(Self {
+            proxy: proxy.map(str::to_owned),
+            gpgcheck: config.yum_repo_gpgcheck,
+            sslverify: config.yum_repo_sslverify,
+        })
+    }
+
+    /// A file that cannot be read goes without a proxy, but not without the verification that the site asks for.
+    fn put_into(&self, run: &Run, repo: &RepoUrl, text: String) -> Result<String, PluginError> {
+        let flag = |value: bool| if value { "1" } else { "0" };
+        let verified = [("gpgcheck", self.gpgcheck), ("sslverify", self.sslverify)];
+        let verified = verified.iter().filter_map(|(name, value)| Some((*name, flag((*value)?))));
+        let all: Vec<_> = self.proxy.as_deref().map(|proxy| ("proxy", proxy)).into_iter().chain(verified).collect();
+        if all.is_empty() {
+            return Ok(text);
+        }
+        match with_options(&text, &all) {
+            Some(changed) => Ok(changed),
+            None if self.gpgcheck.is_some() || self.sslverify.is_some() => {
+                let text = format!("{} is no repo file: it has no section like [name] first", shown(&repo.url));
+                Err(PluginError::user(text).with_hint("this site sets gpgcheck or sslverify in every repo file"))
+            }
+            None => {
+                run.log().warning(format!("{} is no repo file, so it gets no proxy", shown(&repo.url)));
+                Ok(text)
+            }
+        }
     }
 }
 
@@ -116,18 +157,21 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// All that is not allowed, in one error. An empty list allows everything.
-fn check_domains<'a>(urls: impl Iterator<Item = &'a Url>, allowed: &[String]) -> Result<(), PluginError> {
-    let fits = |url: &Url| {
-        let host = url.host_str().unwrap_or_default();
-        let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
-        let bare = url.port().is_none().then_some(host);
-        allowed.iter().any(|one| {
+/// Whether the list admits the URL's `host[:port]`; an empty one admits everything.
+fn is_allowed(url: &Url, allowed: &[String]) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
+    let bare = url.port().is_none().then_some(host);
+    allowed.is_empty()
+        || allowed.iter().any(|one| {
             bare.is_some_and(|host| one.eq_ignore_ascii_case(host))
                 || with_port.as_ref().is_some_and(|host| one.eq_ignore_ascii_case(host))
         })
-    };
-    let refused: Vec<_> = urls.filter(|url| !allowed.is_empty() && !fits(url)).map(shown).collect();
+}
+
+/// All that is not allowed, in one error.
+fn check_domains<'a>(urls: impl Iterator<Item = &'a Url>, allowed: &[String]) -> Result<(), PluginError> {
+    let refused: Vec<_> = urls.filter(|url| !is_allowed(url, allowed)).map(shown).collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -137,50 +181,19 @@ fn check_domains<'a>(urls: impl Iterator<Item = &'a Url>, allowed: &[String]) ->
 
 /// The file's text. Its host may be an inner one; only link-local addresses, where clouds keep metadata, are refused.
 async fn fetch(run: &Run, url: &Url, allowed: &[String]) -> Result<String, PluginError> {
-    let request = Request::get(url.clone()).allow_plain_http(true).addresses(AddressRule::NoLinkLocal);
+    // A host that is allowed must not hand on to one that is not.
+    let hosts = allowed.to_vec();
+    let rule = (!hosts.is_empty()).then(|| UrlRule::new(move |url| is_allowed(url, &hosts)));
+    let request = Request::get(url.clone()).allow_plain_http(true).addresses(AddressRule::NoLinkLocal).only(rule);
     let response = run.services.transport.send(&request).await?;
     let status = response.status();
     if !status.is_success() {
         let text = format!("the repo file {} cannot be fetched: {status}", shown(url));
         return Err(if is_transient(status) { PluginError::remote(text) } else { PluginError::user(text) });
     }
-    // A host that is allowed must not hand on to one that is not.
-    check_domains(std::iter::once(response.url()), allowed)?;
     let bytes = response.bytes(MAX_REPO_FILE).await?;
     String::from_utf8(bytes.to_vec())
         .map_err(|_| PluginError::user(format!("the repo file {} is not UTF-8 text", shown(url))))
-}
-
-/// The repo file with `proxy` in every section, in place of one that is there; `None` when it is no repo file.
-fn with_proxy(text: &str, proxy: &str) -> Option<String> {
-    let mut changed = String::with_capacity(text.len() + 256);
-    let (mut in_section, mut in_old_proxy) = (false, false);
-    for line in text.lines() {
-        let trimmed = line.trim();
-        let is_continuation = line.starts_with([' ', '\t']) && !trimmed.is_empty();
-        if is_continuation && in_old_proxy {
-            continue;
-        }
-        let is_quiet = trimmed.is_empty() || trimmed.starts_with(['#', ';']);
-        if !(is_quiet || is_continuation && in_section) {
-            if trimmed.starts_with('[') {
-                if !trimmed.ends_with(']') || trimmed.len() < 3 {
-                    return None;
-                }
-                (in_section, in_old_proxy) = (true, false);
-                changed.extend([line, "\nproxy = ", proxy, "\n"]);
-                continue;
-            }
-            let (key, _) = line.split_once(['=', ':']).filter(|_| in_section)?;
-            in_old_proxy = key.trim().eq_ignore_ascii_case("proxy");
-            if in_old_proxy {
-                continue;
-            }
-        }
-        changed.push_str(line);
-        changed.push('\n');
-    }
-    in_section.then_some(changed)
 }
 
 #[cfg(test)]
@@ -220,6 +233,8 @@ mod tests {
         match path {
             "/a/r.repo" => body("[a]\nbaseurl=http://a/\n"),
             "/b/r.repo" => body("[b]\nbaseurl=http://b/\n"),
+            "/loose.repo" => body("[a]\ngpgcheck=0\nsslverify=0\n"),
+            "/page" => body("<html>\n"),
             "/binary" => (200, "/".to_owned(), vec![0xff, 0xfe]),
             "/huge" => (200, "/".to_owned(), vec![b'x'; (4 << 20) + 1]),
             "/moved" => (302, "/a/r.repo".to_owned(), Vec::new()),
@@ -328,18 +343,29 @@ mod tests {
         check_domain("http://a.example.com@evil.org/x", &["a.example.com"], false);
     }
 
-    #[test]
-    fn proxies() {
-        for (text, expected) in [
-            ("[a]\nx=1\n", Some("[a]\nproxy = P\nx=1\n")),
-            ("# c\n[a]\nproxy=old\n  more\nx=1\n\n[b]\n", Some("# c\n[a]\nproxy = P\nx=1\n\n[b]\nproxy = P\n")),
-            ("[a]\nbaseurl = http://x\n  http://y\n", Some("[a]\nproxy = P\nbaseurl = http://x\n  http://y\n")),
-            ("<html>\n", None),
-            ("x=1\n[a]\n", None),
-            ("[a\n", None),
-            ("", None),
-        ] {
-            assert_eq!(with_proxy(text, "P").as_deref(), expected, "{text:?}");
+    /// The file's text in the queue, or the failure's kind and a part of its text.
+    async fn check_options(config: &str, path: &str, expected: Result<&str, (ErrorKind, &str)>) {
+        let host = serve(answer);
+        let mut test = with_config(config, false).await;
+        let ended = test.plugin(&plugin(), json!({"repourls": [format!("http://{host}{path}")]})).await;
+        match (ended, expected) {
+            (Ok(_), Ok(text)) => assert_eq!(test.run.files.values().next().unwrap(), text, "{config}"),
+            (Err(error), Err((kind, part))) => {
+                let failure = error.into_failure();
+                assert!(failure.kind == kind && failure.to_string().contains(part), "{failure}");
+            }
+            (other, _) => panic!("{other:?}, expected {expected:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn options_of_the_site() {
+        check_options("", "/loose.repo", Ok("[a]\ngpgcheck=0\nsslverify=0\n")).await;
+        let strict = "yum_repo_gpgcheck: true\nyum_repo_sslverify: true";
+        check_options(strict, "/loose.repo", Ok("[a]\ngpgcheck = 1\nsslverify = 1\n")).await;
+        check_options("yum_repo_sslverify: false", "/a/r.repo", Ok("[a]\nsslverify = 0\nbaseurl=http://a/\n")).await;
+        check_options("yum_proxy: http://p:1", "/page", Ok("<html>\n")).await;
+        check_options("yum_repo_gpgcheck: true", "/page", Err((ErrorKind::User, "/page is no repo file"))).await;
+        check_options("yum_proxy: \"a\\nb\"", "/page", Err((ErrorKind::Policy, "yum_proxy must be one line"))).await;
     }
 }

@@ -14,6 +14,8 @@ const SCOPES: [&str; 4] = ["private", "authoritative-source-only", "restricted",
 /// The plugin's type.
 pub fn plugin() -> PluginType {
     PluginType::new("distribution_scope", &[Phase::Prebuild], |_| Ok(Box::new(DistributionScope)))
+        .purpose("Refuses an image that would be distributed more widely than its base image.")
+        .reads(&["the label distribution-scope of the Dockerfile and of the base image"])
 }
 
 struct DistributionScope;
@@ -93,6 +95,25 @@ mod tests {
         check_scope(Some("Public"), Some("private"), true, 1).await;
         check_scope(Some("public"), Some("secret"), true, 1).await;
         check_scope(Some("$SCOPE"), Some("private"), false, 0).await;
+    }
+
+    /// What the site or the request sets counts, unless the Dockerfile says something itself.
+    async fn check_with_labels(own: &str, set: &str, parent: &str, allowed: bool) {
+        let labels = crate::plugins::all();
+        let labels = labels.find("add_labels_in_dockerfile", Phase::Prebuild).unwrap();
+        let mut test = run_with(&format!("FROM a\n{own}"), &[], PluginLists::default()).await;
+        let base = [(LABEL.to_owned(), parent.to_owned())].into_iter().collect();
+        test.run.parents.base_inspect = Some(ParentInspect { labels: base, ..Default::default() });
+        test.plugin(labels, json!({"labels": {LABEL: set}})).await.unwrap();
+        assert_eq!(test.plugin(&plugin(), json!({})).await.is_ok(), allowed, "{own} {set} {parent}");
+    }
+
+    #[tokio::test]
+    async fn together_with_the_labels_of_the_site() {
+        check_with_labels("", "public", "restricted", false).await;
+        check_with_labels("", "private", "restricted", true).await;
+        check_with_labels("LABEL distribution-scope=private\n", "public", "restricted", true).await;
+        check_with_labels("LABEL distribution-scope=public\n", "private", "restricted", false).await;
     }
 
     #[tokio::test]

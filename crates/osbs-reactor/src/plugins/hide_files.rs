@@ -1,18 +1,24 @@
 //! `hide_files`: hides files of the parents, typically their repo files, while building (`reactor.md` 3.1.14, 6.2 M30).
 //!
-//! Stages on `scratch` have nothing to hide and are left alone.
+//! Stages on `scratch` have nothing to hide and are left alone, and so are those without a RUN, which may have no shell
+//! to hide it with.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
-use crate::stage_users::{inherited, on_scratch, own};
+use crate::stage_users::{as_root, inherited, on_scratch, own, runs_commands};
 use async_trait::async_trait;
 use osbs_config::HideFiles as Wanted;
 use osbs_types::Phase;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("hide_files", &[Phase::Prebuild], |_| Ok(Box::new(HideFiles))).allowed_to_fail()
+    PluginType::new("hide_files", &[Phase::Prebuild], |_| Ok(Box::new(HideFiles)))
+        .allowed_to_fail()
+        .purpose("Hides files of the parents, typically their repo files, from every RUN.")
+        .reads(&["hide_files", "the users of the parents"])
+        .writes(&["the Dockerfile: commands after FROM and at the end of each stage that has a RUN"])
 }
 
 struct HideFiles;
@@ -28,6 +34,7 @@ impl Plugin for HideFiles {
         let on_scratch = on_scratch(&dockerfile)?;
         // All users first: a parent that is not known must leave the Dockerfile as it is.
         let stages: Vec<usize> = (0..on_scratch.len()).rev().filter(|stage| !on_scratch[*stage]).collect();
+        let stages: Vec<usize> = stages.into_iter().filter(|stage| runs_commands(&dockerfile, *stage)).collect();
         let users = stages
             .iter()
             .map(|stage| Ok((inherited(run, &dockerfile, *stage)?, own(&dockerfile, *stage))))
@@ -43,19 +50,18 @@ impl Plugin for HideFiles {
     }
 }
 
-/// `USER root` before and the user's line after, when there is one.
-fn as_root(lines: &[String], user: Option<String>) -> Vec<String> {
-    let root = user.as_ref().map(|_| "USER root".to_owned());
-    root.into_iter().chain(lines.iter().cloned()).chain(user).collect()
-}
-
 /// The RUN lines that hide the files, and those that bring them back.
 fn commands(wanted: &Wanted) -> Result<(Vec<String>, Vec<String>), PluginError> {
     let mut hide = Vec::new();
     let mut restore = Vec::new();
     let folder = wanted.tmpdir.trim_end_matches('/');
+    let mut names = BTreeSet::new();
     for file in &wanted.files {
         let name = file.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        if !names.insert(name) {
+            let text = format!("hide_files: two files are named {name:?} and would meet in {}", wanted.tmpdir);
+            return Err(PluginError::policy(text));
+        }
         let (file, tmpdir, hidden) = (word(file)?, word(&wanted.tmpdir)?, word(&format!("{folder}/{name}"))?);
         hide.push(format!("RUN mv -f {file} {tmpdir} || :"));
         restore.push(format!("RUN mv -fZ {hidden} {file} || :"));
@@ -79,6 +85,7 @@ mod tests {
     use crate::run::ParentInspect;
     use crate::testing::run_with;
     use osbs_config::ReactorConfig;
+    use osbs_types::ErrorKind;
     use std::sync::Arc;
 
     const CONFIG: &str = "version: 1\nhide_files: {tmpdir: /tmp, files: [/etc/yum.repos.d/a.repo, '/etc/b c']}\n";
@@ -104,11 +111,17 @@ mod tests {
         check_edit("FROM a\nRUN x\n", "7", Some(inherited)).await;
         let own = "FROM a\nH\nUSER 8\nRUN x\nUSER root\nS\nUSER 8\n";
         check_edit("FROM a\nUSER 8\nRUN x\n", "", Some(own)).await;
-        let both = "FROM a\nUSER root\nH\nUSER 7\nUSER 8\nUSER root\nS\nUSER 8\n";
-        check_edit("FROM a\nUSER 8\n", "7", Some(both)).await;
+        let both = "FROM a\nUSER root\nH\nUSER 7\nRUN x\nUSER 8\nUSER root\nS\nUSER 8\n";
+        check_edit("FROM a\nRUN x\nUSER 8\n", "7", Some(both)).await;
         let last_scratch = "FROM scratch AS s\nADD x /\nFROM a\nH\nRUN x\nS\n";
         check_edit("FROM scratch AS s\nADD x /\nFROM a\nRUN x\n", "", Some(last_scratch)).await;
         check_edit("FROM scratch\nADD x /\n", "", Some("FROM scratch\nADD x /\n")).await;
+        check_edit(
+            "FROM b AS c\nUSER 1\nFROM a\nCOPY --from=c /x /\n",
+            "",
+            Some("FROM b AS c\nUSER 1\nFROM a\nCOPY --from=c /x /\n"),
+        )
+        .await;
         // The parent of the first stage was not pulled.
         check_edit("FROM b AS c\nRUN x\nFROM a\nRUN x\n", "", None).await;
     }
@@ -120,6 +133,21 @@ mod tests {
         let dockerfile = test.run.dockerfile().unwrap();
         assert_eq!(inherited(&test.run, &dockerfile, 1).unwrap().as_deref(), Some("USER 8"));
         assert!(matches!(test.plugin(&plugin(), json!({})).await, Ok(Done::Skipped(_))));
+    }
+
+    #[track_caller]
+    fn check_refused(tmpdir: &str, files: &[&str], part: &str) {
+        let files = files.iter().map(|&file| file.to_owned()).collect();
+        let failure = commands(&Wanted { tmpdir: tmpdir.to_owned(), files }).unwrap_err().into_failure();
+        assert!(failure.kind == ErrorKind::Policy && failure.to_string().contains(part), "{failure}");
+    }
+
+    #[test]
+    fn what_is_refused() {
+        check_refused("/tmp", &["/a/x.repo", "/b/x.repo"], "two files are named \"x.repo\" and would meet in /tmp");
+        check_refused("/tmp", &["-rf"], "\"-rf\" cannot stand in a Dockerfile");
+        check_refused("/t\nRUN y", &["/a"], "cannot stand in a Dockerfile");
+        check_refused("/tmp", &["/a\\"], "cannot stand in a Dockerfile");
     }
 
     #[test]
