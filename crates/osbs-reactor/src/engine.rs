@@ -429,7 +429,7 @@ fn combine(main: Result<(), Failure>, exit: Vec<Failure>) -> Result<(), Failure>
 
 fn report(run: &Run, outcome: &Result<(), Failure>) {
     if let Some(text) = &run.original_dockerfile {
-        run.logger.info(format!("Dockerfile before its parents were fixed:\n{text}"));
+        run.logger.info(format!("Dockerfile before its parents were fixed:\n{}", osbs_types::without_logins(text)));
     }
     if !run.facts.is_empty() {
         run.logger.event(EventKind::Result { platform: None, facts: Value::Object(run.facts.clone()) });

@@ -268,3 +268,6 @@ async fn read(file: &Path, named: &str) -> Result<Vec<u8>, PluginError> {
     }
     tokio::fs::read(file).await.map_err(|error| wrong(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

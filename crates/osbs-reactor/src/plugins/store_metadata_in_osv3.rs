@@ -6,24 +6,44 @@ use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::{Run, TagClass};
 use async_trait::async_trait;
 use osbs_cluster::BuildPatch;
-use osbs_types::Phase;
+use osbs_types::{Phase, without_logins};
 use serde_json::{Map, Value, json};
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("store_metadata_in_osv3", &[Phase::Exit], |_| Ok(Box::new(StoreMetadata))).accepts(&[
-        "url",
-        "verify_ssl",
-        "use_auth",
-    ])
+    PluginType::new("store_metadata_in_osv3", &[Phase::Exit], |_| Ok(Box::new(StoreMetadata)))
+        .purpose("Records what happened as annotations and labels of the build; of a failed one too.")
+        .accepts(&["url", "verify_ssl", "use_auth"])
+        .reads(&[
+            "the Dockerfile as it is now, the commit, base image and parents",
+            "names of the image and what was pushed under them",
+            "the builder's annotations and labels; results of `add_help`, `add_filesystem`, `koji_upload`, `koji_import`, \
+             `koji_promote`, `pulp_pull`, `verify_media`",
+            "errors, times and durations of all plugins so far; extremes of the file system",
+        ])
+        .writes(&[
+            "annotations dockerfile, repositories, commit_id, base-image-id, base-image-name, image-id, digests, \
+             parent_images, plugins-metadata, filesystem; where there is something to tell help_file, media-types, \
+             tar_metadata, metadata_fragment, metadata_fragment_key, worker-builds",
+            "labels koji-build-id, filesystem-koji-task-id",
+        ])
 }
+
+/// Most bytes of all annotations together: Kubernetes takes no more of one object.
+const MOST_BYTES: usize = 256 << 10;
+/// Kept free for annotations that are there already.
+const RESERVE: usize = 16 << 10;
+/// Most bytes of the Dockerfile. It is in the repository and, whole, in the image.
+const LONGEST_DOCKERFILE: usize = 64 << 10;
+/// Most bytes of what one plugin failed of; the log has it whole.
+const LONGEST_ERROR: usize = 4 << 10;
 
 struct StoreMetadata;
 
 #[async_trait]
 impl Plugin for StoreMetadata {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
-        let annotations = annotations(run);
+        let annotations = bounded(run, annotations(run));
         let labels = labels(run);
         let mut patch = BuildPatch::default();
         for (name, value) in &annotations {
@@ -46,7 +66,8 @@ pub(super) fn annotations(run: &Run) -> Map<String, Value> {
     let mut set = |name: &str, value: String| {
         all.insert(name.to_owned(), Value::from(value));
     };
-    set("dockerfile", run.dockerfile().map(|file| file.text().to_owned()).unwrap_or_default());
+    let dockerfile = run.dockerfile().map(|file| without_logins(file.text())).unwrap_or_default();
+    set("dockerfile", shortened(&dockerfile, LONGEST_DOCKERFILE));
     set("repositories", repositories(run).to_string());
     set("commit_id", run.source_tree.as_ref().and_then(|tree| tree.commit_id()).unwrap_or_default().to_owned());
     let parents = &run.parents;
@@ -61,8 +82,9 @@ pub(super) fn annotations(run: &Run) -> Map<String, Value> {
     }
     set("parent_images", Value::Object(images).to_string());
     let records = &run.records;
-    let metadata =
-        json!({ "errors": records.errors, "timestamps": records.timestamps, "durations": records.durations });
+    let errors: Map<_, _> =
+        records.errors.iter().map(|(name, error)| (name.clone(), error_text(error).into())).collect();
+    let metadata = json!({ "errors": errors, "timestamps": records.timestamps, "durations": records.durations });
     set("plugins-metadata", metadata.to_string());
     if let Some(disk) = run.disk.get() {
         set("filesystem", json!(disk).to_string());
@@ -86,11 +108,60 @@ pub(super) fn annotations(run: &Run) -> Map<String, Value> {
     all
 }
 
+/// An error as it is stored. That of `orchestrate_build` is JSON by platform, which must stay JSON.
+fn error_text(error: &Value) -> String {
+    let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
+    match serde_json::from_str::<Value>(&text) {
+        Ok(mut reasons @ Value::Object(_)) => {
+            shorten_texts(&mut reasons);
+            reasons.to_string()
+        }
+        _ => shortened(&text, LONGEST_ERROR),
+    }
+}
+
+fn shorten_texts(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > LONGEST_ERROR => *text = shortened(text, LONGEST_ERROR),
+        Value::Object(members) => members.values_mut().for_each(shorten_texts),
+        Value::Array(items) => items.iter_mut().for_each(shorten_texts),
+        _ => {}
+    }
+}
+
+/// The first bytes of a long text, and how much more there was.
+fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(longest);
+    format!("{}\n# ... {} more bytes", &text[..end], text.len() - end)
+}
+
+/// Lets go of what readers need least until the rest fits: an object that is too large would not be stored at all.
+fn bounded(run: &Run, mut all: Map<String, Value>) -> Map<String, Value> {
+    let size = |all: &Map<String, Value>| -> usize {
+        all.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum()
+    };
+    for name in ["dockerfile", "parent_images", "plugins-metadata", "worker-builds"] {
+        if size(&all) <= MOST_BYTES - RESERVE {
+            break;
+        }
+        if let Some(value) = all.get_mut(name) {
+            run.log().warning(format!("annotation {name} is left empty: all together would be too large to be stored"));
+            *value = if name == "dockerfile" { "".into() } else { "{}".into() };
+        }
+    }
+    all
+}
+
 /// The build result's annotations win, but `repositories` not once `group_manifests` has made the final names.
 fn overridden_by_builder(run: &Run, all: &mut Map<String, Value>) {
     let grouped = run.result(Phase::Postbuild, "group_manifests").is_some();
     for (name, value) in run.build_result.iter().flat_map(|result| &result.annotations) {
         if !(grouped && name == "repositories") {
+            let mut value = value.clone();
+            shorten_texts(&mut value);
             all.insert(name.clone(), value.to_string().into());
         }
     }
@@ -185,65 +256,4 @@ fn text_of(value: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::BuildResult;
-    use crate::build_json::PluginLists;
-    use crate::testing::{run_with, run_without_source};
-    use osbs_cluster::Cluster;
-    use osbs_types::{Digest, ErrorKind, Failure};
-
-    fn json_of(build: &osbs_cluster::Build, name: &str) -> Value {
-        serde_json::from_str(&build.annotations[name]).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_build_that_got_nowhere_is_stored_too() {
-        let mut test = run_without_source(PluginLists::default()).await;
-        test.run.records.errors.insert("source".to_owned(), "no such branch".into());
-        test.plugin(&plugin(), json!({})).await.unwrap();
-        let build = test.cluster.get_build(&test.run.build.name).await.unwrap();
-        assert_eq!(build.annotations["dockerfile"], "");
-        assert_eq!(build.annotations["commit_id"], "");
-        assert_eq!(json_of(&build, "plugins-metadata")["errors"]["source"], "no such branch");
-        assert_eq!(json_of(&build, "repositories"), json!({"primary": [], "unique": [], "floating": []}));
-        assert!(build.labels.is_empty());
-    }
-
-    #[tokio::test]
-    async fn names_digests_and_the_builders_annotations() {
-        let mut test = run_with("FROM fedora\nFROM scratch\n", &[], PluginLists::default()).await;
-        let run = &mut test.run;
-        let digest = Digest::from_sha256(&[1; 32]);
-        run.tags.add(TagClass::Unique, "ns/web:u".parse().unwrap());
-        run.tags.add(TagClass::Primary, "ns/web:1-1".parse().unwrap());
-        let record = run.pushed_registry("r.io");
-        record.digests.entry("ns/web:u".to_owned()).or_default().insert("oci".to_owned(), digest.clone());
-        let mut result = BuildResult::failed(Failure::message(ErrorKind::User, "no"));
-        result.annotations.insert("worker-builds".to_owned(), json!({"x86_64": {}}));
-        result.annotations.insert("repositories".to_owned(), json!({"unique": ["theirs"]}));
-        result.labels.insert("koji-build-id".to_owned(), "12".to_owned());
-        run.build_result = Some(result);
-        test.plugin(&plugin(), json!({})).await.unwrap();
-        let build = test.cluster.get_build(&test.run.build.name).await.unwrap();
-        assert_eq!(json_of(&build, "repositories"), json!({"unique": ["theirs"]}));
-        assert_eq!(json_of(&build, "worker-builds"), json!({"x86_64": {}}));
-        let entry = json!({"registry": "r.io", "repository": "ns/web", "tag": "u", "digest": digest, "version": "oci"});
-        assert_eq!(json_of(&build, "digests"), json!([entry]));
-        assert_eq!(json_of(&build, "parent_images"), json!({"fedora:latest": null, "scratch": "scratch"}));
-        assert_eq!(build.annotations["base-image-name"], "");
-        assert_eq!(build.labels["koji-build-id"], "12");
-
-        test.run
-            .records
-            .results
-            .entry(Phase::Postbuild)
-            .or_default()
-            .insert("group_manifests".to_owned(), Ok(json!({})));
-        test.plugin(&plugin(), json!({})).await.unwrap();
-        let build = test.cluster.get_build(&test.run.build.name).await.unwrap();
-        // Only what was really pushed.
-        let own = json!({"primary": [], "unique": ["r.io/ns/web:u"], "floating": []});
-        assert_eq!(json_of(&build, "repositories"), own, "M12: the orchestrator's own names");
-    }
-}
+mod tests;
