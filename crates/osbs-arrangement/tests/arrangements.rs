@@ -8,6 +8,7 @@ use osbs_arrangement::{
 };
 use osbs_config::{GeneralConfig, InstanceConfig, OsbsConf, ReactorConfig, Settings, UserParams};
 use osbs_types::{BuildType, Phase};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// `orchestrator prebuild PLUGIN`, then its place in the arrangements 1 to 6 or `-`.
@@ -51,6 +52,51 @@ fn data_files_are_the_published_tables() {
     }
     for version in [0, 7] {
         assert!(matches!(template(BuildType::Worker, version), Err(ArrangementError::UnknownVersion { .. })));
+    }
+}
+
+/// Arguments of the published templates, and whether a plugin is required there. What is insecure is for the site to say
+/// (6.3, X7): `pull_base_image` has no `parent_registry_insecure`.
+fn entry_of(build_type: BuildType, version: u32, plugin: &str) -> (Value, bool) {
+    let is_worker = build_type == BuildType::Worker;
+    let args = match plugin {
+        "all_rpm_packages" => json!({"image_id": "BUILT_IMAGE_ID"}),
+        "tag_from_config" if version >= 4 => json!({"tag_suffixes": "{{TAG_SUFFIXES}}"}),
+        "pulp_push" if version >= 4 => json!({"load_exported_image": true, "publish": false}),
+        "pulp_push" => json!({"load_exported_image": true}),
+        "pulp_sync" if !is_worker => json!({"publish": false}),
+        "pulp_pull" => json!({"insecure": true}),
+        "compress" => json!({"load_exported_image": true, "method": "gzip"}),
+        "koji_upload" | "koji_promote" => json!({"blocksize": 10_485_760}),
+        "pull_base_image" if version == 6 && is_worker => json!({"check_platforms": false}),
+        "pull_base_image" if version == 6 => json!({"check_platforms": true, "inspect_only": true}),
+        _ => json!({}),
+    };
+    let optional = match (plugin, is_worker) {
+        ("add_help" | "fetch_maven_artifacts", true) => version <= 3,
+        ("koji_parent", false) => (2..=5).contains(&version),
+        ("resolve_composes", false) => version == 5,
+        ("check_and_set_platforms" | "verify_media", false) => version == 6,
+        ("import_image", false) => version >= 5,
+        ("remove_worker_metadata", false) => version <= 5,
+        _ => false,
+    };
+    (args, !optional)
+}
+
+#[test]
+fn entries_are_those_of_the_published_templates() {
+    for version in 1..=6_u32 {
+        for build_type in [BuildType::Orchestrator, BuildType::Worker] {
+            let lists = template(build_type, version).unwrap();
+            for entry in Phase::ALL.into_iter().flat_map(|phase| lists.phase(phase)) {
+                let (args, required) = entry_of(build_type, version, &entry.name);
+                let found = (Value::Object(entry.args.clone()), entry.required);
+                assert_eq!(found, (args, required), "{build_type} {version} {}", entry.name);
+                assert!(entry.is_allowed_to_fail.is_none() && entry.program.is_none());
+            }
+            assert!(lists.other.is_empty());
+        }
     }
 }
 
