@@ -16,14 +16,19 @@ const MAX_CONFLICTS: u32 = 20;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?))).accepts(&[
-        "append",
-        "hub",
-        "koji_ssl_certs_dir",
-        "koji_proxyuser",
-        "koji_principal",
-        "koji_keytab",
-    ])
+    PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?)))
+        .purpose("Gives the build its release, which no other build of the component and version has or gets.")
+        .argument(
+            "append",
+            "true: a number behind the release of the Dockerfile; false (default): the next free release",
+        )
+        .accepts(&["hub", "target", "koji_ssl_certs_dir", "koji_proxyuser", "koji_principal", "koji_keytab"])
+        .reads(&[
+            "labels com.redhat.component, version and release of the Dockerfile",
+            "user parameter `release`; labels scratch and isolated of the build",
+            "the cluster's record of the releases that were given",
+        ])
+        .writes(&["label release in the Dockerfile", "the record of the release that was given"])
 }
 
 #[derive(Deserialize, Default)]

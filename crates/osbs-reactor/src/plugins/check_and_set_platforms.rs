@@ -14,7 +14,13 @@ pub fn plugin() -> PluginType {
     PluginType::new("check_and_set_platforms", &[Phase::Prebuild], |args| {
         Ok(Box::new(args.parse::<CheckAndSetPlatforms>()?))
     })
-    .accepts(&["koji_target"])
+    .purpose("Decides which platforms are built.")
+    .argument("koji_target", "build target; without Koji it is only told in the log")
+    .reads(&[
+        "user parameter `platforms`, else those with an enabled cluster under `clusters` of config.yaml",
+        "`platforms.only` and `platforms.not` of container.yaml",
+    ])
+    .writes(&["the platforms, for `orchestrate_build`"])
 }
 
 #[derive(Deserialize, Default)]

@@ -11,7 +11,17 @@ use serde_json::json;
 /// The plugin's type.
 pub fn plugin() -> PluginType {
     PluginType::new("check_and_set_rebuild", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<CheckRebuild>()?)))
-        .accepts(&["label_key", "label_value", "url", "verify_ssl", "use_auth", "build_json_dir"])
+        .purpose(
+            "Tells whether nobody asked for this build but a trigger, and lets the next triggered one be seen as such.",
+        )
+        .argument("label_key", "label that marks such builds; is_autorebuild unless said")
+        .argument("label_value", "its value; true unless said")
+        .accepts(&["url", "verify_ssl", "use_auth", "build_json_dir"])
+        .reads(&["labels of the build", "`autorebuild.from_latest` of container.yaml"])
+        .writes(&[
+            "the label on the BuildConfig",
+            "the clone and the workers' git_ref, moved to the latest commit where container.yaml asks for that",
+        ])
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("compare_components", &[Phase::Postbuild], |_| Ok(Box::new(CompareComponents)))
+        .purpose("Fails a build whose platforms have different versions of the same package.")
+        .reads(&["result of `fetch_worker_metadata`", "`package_comparison_exceptions` of config.yaml"])
+        .writes(&["nothing but the log, where packages differ"])
 }
 
 struct CompareComponents;

@@ -13,7 +13,11 @@ use serde_json::json;
 pub fn plugin() -> PluginType {
     // `load_exported_image` means nothing: the archive is always made from the store.
     PluginType::new("compress", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<Compress>()?)))
-        .accepts(&["load_exported_image", "method"])
+        .purpose("Makes a compressed archive of the built image, as `docker save` would.")
+        .argument("method", "gzip, the only one there is")
+        .accepts(&["load_exported_image"])
+        .reads(&["the built image in the store"])
+        .writes(&["compressed.tar.gz in the results of the build", "annotation tar_metadata"])
 }
 
 #[derive(Deserialize)]

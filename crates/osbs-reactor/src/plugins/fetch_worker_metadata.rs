@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("fetch_worker_metadata", &[Phase::Postbuild], |_| Ok(Box::new(FetchWorkerMetadata)))
+        .purpose("Fetches the parts of the metadata that the worker builds left.")
+        .reads(&["annotations metadata_fragment and metadata_fragment_key of the workers, and their ConfigMaps"])
+        .writes(&["platform to metadata, for `compare_components` and the import into Koji"])
 }
 
 struct FetchWorkerMetadata;

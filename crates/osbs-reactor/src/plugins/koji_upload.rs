@@ -7,23 +7,44 @@ use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::{Run, TagClass};
 use async_trait::async_trait;
 use osbs_cluster::TextMap;
-use osbs_types::{Phase, Platform, PullSpec};
+use osbs_types::{BuildName, Phase, Platform, PullSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("koji_upload", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<KojiUpload>()?))).accepts(&[
-        "koji_upload_dir",
-        "platform",
-        "blocksize",
-        "report_multiple_digests",
-        "prefer_schema1_digest",
-    ])
+    PluginType::new("koji_upload", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<KojiUpload>()?)))
+        .purpose("Leaves this worker's part of the build's metadata for the orchestrator.")
+        .argument("platform", "what the image is for; the build's own platform unless said")
+        .accepts(&[
+            "koji_upload_dir",
+            "blocksize",
+            "report_multiple_digests",
+            "prefer_schema1_digest",
+            "build_json_dir",
+            "koji_keytab",
+            "koji_principal",
+            "koji_proxyuser",
+            "koji_ssl_certs_dir",
+            "kojihub",
+            "url",
+            "use_auth",
+            "verify_ssl",
+        ])
+        .reads(&[
+            "the built image, its archive by `compress`, its packages by `all_rpm_packages`",
+            "names and digests by `tag_and_push`",
+        ])
+        .writes(&["ConfigMap BUILD-md", "annotations metadata_fragment, metadata_fragment_key"])
 }
 
 /// Key of the fragment in the ConfigMap.
 const FRAGMENT_KEY: &str = "metadata.json";
+
+/// The ConfigMap of a build's metadata.
+pub(super) fn config_map_of(build: &BuildName) -> String {
+    format!("{build}-md")
+}
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -45,7 +66,7 @@ impl Plugin for KojiUpload {
             "buildroots": [buildroot(run, &platform)],
             "output": output,
         });
-        let name = format!("{}-md", run.build.name);
+        let name = config_map_of(&run.build.name);
         let data = TextMap::from([(FRAGMENT_KEY.to_owned(), fragment.to_string())]);
         run.services.cluster.put_config_map(&name, &data).await?;
         run.log().debug(format!("the metadata fragment is ConfigMap {name}"));

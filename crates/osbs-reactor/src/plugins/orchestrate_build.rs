@@ -28,16 +28,25 @@ use tokio_util::sync::CancellationToken;
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("orchestrate_build", &[Phase::Buildstep], |args| Ok(Box::new(args.parse::<OrchestrateBuild>()?)))
-        .accepts(&[
-            "platforms",
-            "build_kwargs",
-            "config_kwargs",
-            "osbs_client_config",
+        .purpose("Builds the image for every platform by a worker build on the cluster with the least load.")
+        .argument("platforms", "what to build for, where `check_and_set_platforms` does not decide")
+        .argument("build_kwargs", "parameters of every worker build")
+        .argument("config_kwargs", "keys that replace those of the workers' osbs.conf")
+        .argument("osbs_client_config", "folder of the workers' osbs.conf, where config.yaml names none")
+        .argument(
             "find_cluster_retry_delay",
-            "failure_retry_delay",
-            "max_cluster_fails",
-            "goarch",
-            "worker_build_image",
+            "seconds until clusters that cannot be reached are asked again; 15 unless said",
+        )
+        .argument("failure_retry_delay", "seconds until a cluster that refused a build is asked again; 10 unless said")
+        .argument("max_cluster_fails", "failures after which a cluster is not asked again; 20 unless said")
+        .accepts(&["goarch", "worker_build_image", "registries", "url", "use_auth", "verify_ssl"])
+        .reads(&[
+            "`clusters`, `clusters_client_config_dir` and `arrangement_version` of config.yaml",
+            "the platforms by `check_and_set_platforms`, the parents' digests by `pull_base_image`, label release",
+        ])
+        .writes(&[
+            "worker builds; their log lines in the orchestrator's log",
+            "annotations worker-builds and repositories, label koji-build-id",
         ])
 }
 

@@ -14,7 +14,11 @@ use std::sync::Arc;
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("reactor_config", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<ReadConfig>()?)))
-        .accepts(&["config_path", "basename"])
+        .purpose("Reads and checks the site's configuration, config.yaml.")
+        .argument("config_path", "folder of the file, when the environment has no REACTOR_CONFIG")
+        .argument("basename", "the file's name; config.yaml unless said")
+        .reads(&["environment REACTOR_CONFIG, else the file"])
+        .writes(&["the configuration that all later plugins go by; the log shows it without its secrets"])
 }
 
 #[derive(Deserialize)]

@@ -11,8 +11,13 @@ use serde::Deserialize;
 /// The plugin.
 pub fn plugin() -> PluginType {
     PluginType::new("remove_built_image", &[Phase::Exit], |args| Ok(Box::new(args.parse::<RemoveBuiltImage>()?)))
-        .accepts(&["remove_pulled_base_image"])
         .allowed_to_fail()
+        .purpose(
+            "Gives up what kept this build's images in the store; garbage collection takes them when nobody uses them.",
+        )
+        .accepts(&["remove_pulled_base_image"])
+        .reads(&["names that this build gave images in the store"])
+        .writes(&["the store's names"])
 }
 
 #[derive(Deserialize)]

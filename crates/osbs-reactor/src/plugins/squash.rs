@@ -8,13 +8,11 @@ use osbs_types::Phase;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("squash", &[Phase::Prepublish], |_| Ok(Box::new(Squash))).accepts(&[
-        "tag",
-        "from_base",
-        "from_layer",
-        "dont_load",
-        "save_archive",
-    ])
+    PluginType::new("squash", &[Phase::Prepublish], |_| Ok(Box::new(Squash)))
+        .purpose("Is there for lists that name it: the builder makes one new layer by itself.")
+        .accepts(&["tag", "from_base", "from_layer", "dont_load", "save_archive"])
+        .reads(&["whether the image has its one new layer"])
+        .writes(&["nothing"])
 }
 
 struct Squash;
