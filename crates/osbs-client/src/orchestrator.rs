@@ -58,6 +58,7 @@ impl Osbs {
         request: &BuildRequest,
         cancel: &CancellationToken,
     ) -> Result<(NewBuild, Vec<String>), ClientError> {
+        let request = &self.with_instance(request);
         let version = self.check(request)?;
         let prepared = self.prepare(request, version, cancel).await?;
         Ok((prepared.new, prepared.warnings))

@@ -64,6 +64,18 @@ pub(crate) struct Global {
     #[arg(long, value_name = "URI", global = true)]
     pub(crate) source_registry_uri: Option<String>,
 
+    /// The cluster, instead of the configured one: local:///DIR
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) openshift_uri: Option<String>,
+
+    /// File with the token for the cluster; one on this machine asks for none
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) token_file: Option<String>,
+
+    /// Keep every answer of the cluster as a JSON file in this folder
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) capture_dir: Option<PathBuf>,
+
     /// Colours
     #[arg(long, value_enum, value_name = "WHEN", global = true, default_value = "auto")]
     pub(crate) color: ColorChoice,
@@ -97,17 +109,24 @@ pub(crate) enum OutputFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Build(commands::build::BuildArgs),
+    Build(commands::build::BuildCommandArgs),
     ListBuilds(commands::list_builds::ListBuildsArgs),
     GetBuild(commands::get_build::GetBuildArgs),
     WatchBuild(commands::watch_build::WatchBuildArgs),
+    WatchBuilds(commands::watch_builds::WatchBuildsArgs),
     BuildLogs(commands::build_logs::BuildLogsArgs),
+    GetBuildImageId(commands::get_build_image_id::GetBuildImageIdArgs),
     CancelBuild(commands::cancel_build::CancelBuildArgs),
     BuildJson(commands::build_json::BuildJsonArgs),
     Image(commands::image::ImageArgs),
     Plugins(commands::plugins::PluginsArgs),
     Config(commands::config::ConfigArgs),
     Gc(commands::gc::GcArgs),
+    Login(commands::login::LoginArgs),
+    GetToken(commands::get_token::GetTokenArgs),
+    GetServiceaccountToken(commands::get_serviceaccount_token::GetServiceaccountTokenArgs),
+    PrintTokenUrl(commands::print_token_url::PrintTokenUrlArgs),
+    GetUser(commands::get_user::GetUserArgs),
     Completion(commands::completion::CompletionArgs),
     #[command(hide = true)]
     RunBuild(commands::run_build::RunBuildArgs),
@@ -122,12 +141,24 @@ impl Command {
             Self::ListBuilds(args) => args.output.output,
             Self::GetBuild(args) => args.output.output,
             Self::WatchBuild(args) => args.output.output,
+            Self::WatchBuilds(args) => args.output.output,
             Self::BuildLogs(args) => args.output.output,
+            Self::GetBuildImageId(args) => args.output.output,
+            Self::GetUser(args) => args.output.output,
             Self::Plugins(args) => args.output().output,
             Self::Config(args) => args.output,
             Self::Gc(args) => args.output.output,
             Self::Image(args) if args.wants_json() => Some(OutputFormat::Json),
             _ => None,
+        }
+    }
+
+    /// Options that stand for keys of osbs.conf, by the names of the keys.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Build(args) => args.build.settings().collect(),
+            Self::BuildJson(args) => args.build.settings().collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = cli.command.output().or(cli.output).unwrap_or(OutputFormat::Text);
-    let session = Session::new(cli.global, output);
+    let session = Session::new(cli.global, output, cli.command.settings());
     match run(&session, cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -55,6 +55,13 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::ListBuilds(args) => commands::list_builds::run(session, args).await,
             Command::GetBuild(args) => commands::get_build::run(session, args).await,
             Command::WatchBuild(args) => commands::watch_build::run(session, args).await,
+            Command::WatchBuilds(args) => commands::watch_builds::run(session, args).await,
+            Command::GetBuildImageId(args) => commands::get_build_image_id::run(session, args).await,
+            Command::Login(args) => commands::login::run(session, args),
+            Command::GetToken(args) => commands::get_token::run(session, args),
+            Command::GetServiceaccountToken(args) => commands::get_serviceaccount_token::run(session, args).await,
+            Command::PrintTokenUrl(args) => commands::print_token_url::run(session, &args),
+            Command::GetUser(args) => commands::get_user::run(session, args),
             Command::BuildLogs(args) => commands::build_logs::run(session, args).await,
             Command::CancelBuild(args) => commands::cancel_build::run(session, args).await,
             Command::BuildJson(args) => commands::build_json::run(session, args).await,

@@ -21,7 +21,12 @@ enum Need {
 
 fn need(command: &Command) -> Need {
     match command {
-        Command::Completion(_) | Command::Plugins(_) => Need::Nothing,
+        Command::Completion(_)
+        | Command::Plugins(_)
+        | Command::Login(_)
+        | Command::GetToken(_)
+        | Command::PrintTokenUrl(_)
+        | Command::GetUser(_) => Need::Nothing,
         Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::Reactor(_) => {
             Need::Must
         }
@@ -29,7 +34,10 @@ fn need(command: &Command) -> Need {
         | Command::GetBuild(_)
         | Command::BuildJson(_)
         | Command::WatchBuild(_)
+        | Command::WatchBuilds(_)
         | Command::BuildLogs(_)
+        | Command::GetBuildImageId(_)
+        | Command::GetServiceaccountToken(_)
         | Command::CancelBuild(_)
         | Command::Config(_) => Need::Wish,
     }

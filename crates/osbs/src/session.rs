@@ -2,7 +2,7 @@
 
 use crate::args::{Global, OutputFormat};
 use crate::failure_screen;
-use crate::site::Site;
+use crate::site::{Configured, Site};
 use crate::terminal::{self, Paint, Table};
 use osbs_client::Osbs;
 use osbs_cluster::{Build, Cluster};
@@ -14,13 +14,19 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Session {
     global: Global,
     output: OutputFormat,
+    settings: Vec<(&'static str, String)>,
     site: OnceLock<Site>,
 }
 
 impl Session {
-    /// Nothing is read yet.
-    pub(crate) fn new(global: Global, output: OutputFormat) -> Self {
-        Self { global, output, site: OnceLock::new() }
+    /// Nothing is read yet. `settings` are options of the command that stand for keys of osbs.conf.
+    pub(crate) fn new(global: Global, output: OutputFormat, settings: Vec<(&'static str, String)>) -> Self {
+        Self { global, output, settings, site: OnceLock::new() }
+    }
+
+    /// The configured instance, whether or not its cluster can be reached from here.
+    pub(crate) fn configured(&self) -> Result<Configured, Failure> {
+        Configured::read(&self.global, &self.settings)
     }
 
     /// The global options.
@@ -31,7 +37,7 @@ impl Session {
     /// The configured site.
     pub(crate) fn site(&self) -> Result<&Site, Failure> {
         if self.site.get().is_none() {
-            let site = Site::open(&self.global)?;
+            let site = Site::open(&self.global, &self.settings)?;
             // Somebody else may have been quicker; theirs is the same.
             let _ = self.site.set(site);
         }

@@ -2,6 +2,7 @@
 //!
 //! The only reader of configuration files and of the environment.
 
+mod capture;
 mod connect;
 
 use crate::args::Global;
@@ -88,10 +89,17 @@ pub(crate) fn config_failed(error: &ConfigError) -> Failure {
     failure
 }
 
-impl Site {
-    /// Reads the configuration and opens the cluster.
-    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        let default_home = home(global)?;
+/// An instance of `osbs.conf`, read and checked.
+pub(crate) struct Configured {
+    pub(crate) settings: Settings,
+    pub(crate) instance: InstanceConfig,
+    conf_path: Option<PathBuf>,
+    warnings: Vec<Problem>,
+}
+
+impl Configured {
+    /// Reads `osbs.conf`; `more` are keys that the command line overrides.
+    pub(crate) fn read(global: &Global, more: &[(&'static str, String)]) -> Result<Self, Failure> {
         let conf_path = match &global.config {
             Some(path) => Some(path.clone()),
             None => Some(PathBuf::from(SYSTEM_CONF)).filter(|path| path.exists()),
@@ -106,7 +114,7 @@ impl Site {
             }
             None => None,
         };
-        let settings = Settings::new(conf, &global.instance, options(global), defaults(conf_path.is_some()));
+        let settings = Settings::new(conf, &global.instance, options(global, more), defaults(conf_path.is_some()));
         if (settings.lacks_instance() || conf_path.is_none()) && global.instance != "default" {
             return Err(Failure::message(
                 ErrorKind::User,
@@ -115,11 +123,23 @@ impl Site {
         }
         let Parsed { value: instance, warnings: found } = settings.resolve().map_err(|e| config_failed(&e))?;
         warnings.extend(found);
+        Ok(Self { settings, instance, conf_path, warnings })
+    }
+}
+
+impl Site {
+    /// Reads the configuration and opens the cluster.
+    pub(crate) fn open(global: &Global, more: &[(&'static str, String)]) -> Result<Self, Failure> {
+        let default_home = home(global)?;
+        let Configured { settings, instance, conf_path, warnings } = Configured::read(global, more)?;
         let reactor_config = reactor_config(global, conf_path.as_deref(), &default_home)?;
         let connector = Connector::new(&default_home, conf_path.clone());
         let home = connector.home_of(&instance)?;
         let cluster = connector.open(&home, &instance.namespace).map_err(|e| Failure::new(e.kind(), &e))?;
-        let cluster: Arc<dyn Cluster> = Arc::new(cluster);
+        let mut cluster: Arc<dyn Cluster> = Arc::new(cluster);
+        if let Some(folder) = &global.capture_dir {
+            cluster = capture::into_folder(cluster, folder)?;
+        }
         let osbs = connect::client(&home, Arc::clone(&cluster), &settings, &reactor_config)?;
         Ok(Self { home, settings, instance, conf_path, reactor_config, warnings, osbs, cluster })
     }
@@ -170,8 +190,12 @@ fn shown(path: Option<&Path>) -> String {
 }
 
 /// Options of the command line, by the names of the keys they stand for.
-fn options(global: &Global) -> BTreeMap<String, String> {
-    let mut options = BTreeMap::new();
+fn options(global: &Global, more: &[(&'static str, String)]) -> BTreeMap<String, String> {
+    let mut options: BTreeMap<String, String> =
+        more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    for (key, value) in [("openshift_uri", &global.openshift_uri), ("token_file", &global.token_file)] {
+        options.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+    }
     if let Some(namespace) = &global.namespace {
         options.insert("namespace".to_owned(), namespace.clone());
     }

@@ -24,7 +24,7 @@ const UNKNOWN_RELEASE: &str = "0";
 #[derive(Debug, Args)]
 pub(crate) struct BuildJsonArgs {
     #[command(flatten)]
-    build: BuildArgs,
+    pub(crate) build: BuildArgs,
 
     /// The build JSON of the worker build for this platform, instead of the orchestrator build's
     #[arg(long, value_name = "P")]

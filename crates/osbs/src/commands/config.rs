@@ -6,7 +6,7 @@ use crate::site::{config_failed, unreadable};
 use crate::terminal::Table;
 use clap::{Args, Subcommand};
 use osbs_cluster::{SecretData, TextMap};
-use osbs_config::{ContainerYaml, Problem, ReactorConfig};
+use osbs_config::{ContainerYaml, Problem, ReactorConfig, SchemaOf};
 use osbs_types::{ErrorKind, Failure, Platform};
 use serde_json::json;
 use std::path::PathBuf;
@@ -50,6 +50,29 @@ enum ConfigCommand {
     },
     /// List secrets and ConfigMaps of the cluster, by name only
     List,
+    /// Print the JSON schema of a file, for editors and for checks of one's own
+    Schema {
+        /// config.yaml, container.yaml or user-params
+        #[arg(value_name = "FILE", value_parser = schema_of)]
+        file: SchemaOf,
+    },
+    /// Print a ConfigMap of the cluster: its values as they are, as JSON texts are meant
+    GetConfigMap {
+        /// Name of the ConfigMap
+        name: String,
+    },
+    /// Remove ConfigMaps of the cluster
+    DeleteConfigMap {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Remove secrets of the cluster
+    DeleteSecret {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Make this machine able to run programs of other platforms (registers qemu-user with the kernel)
     EnablePlatform {
         /// For example aarch64
@@ -78,8 +101,36 @@ pub(crate) async fn run(session: &Session, args: ConfigArgs) -> Result<u8, Failu
             Ok(0)
         }
         ConfigCommand::List => list(session).await,
+        ConfigCommand::Schema { file } => {
+            session.print_json(&file.json());
+            Ok(0)
+        }
+        ConfigCommand::GetConfigMap { name } => {
+            let map = session.osbs()?.get_config_map(&name).await.map_err(|e| e.to_failure())?;
+            session.print_json(&map.data());
+            Ok(0)
+        }
+        ConfigCommand::DeleteConfigMap { names } => {
+            let osbs = session.osbs()?;
+            for name in &names {
+                osbs.delete_config_map(name).await.map_err(|e| e.to_failure())?;
+            }
+            Ok(0)
+        }
+        ConfigCommand::DeleteSecret { names } => {
+            let cluster = session.cluster()?;
+            for name in &names {
+                cluster.delete_secret(name).await.map_err(|e| Failure::new(e.kind(), &e))?;
+            }
+            Ok(0)
+        }
         ConfigCommand::EnablePlatform { platforms } => enable(session, &platforms),
     }
+}
+
+fn schema_of(name: &str) -> Result<SchemaOf, String> {
+    let found = SchemaOf::ALL.into_iter().find(|file| file.name() == name);
+    found.ok_or_else(|| format!("expected one of {}", SchemaOf::ALL.map(SchemaOf::name).join(", ")))
 }
 
 fn show_problem(session: &Session, problem: &Problem) {
@@ -137,11 +188,7 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 
 /// Sections that ask for plugins which this version does not have.
 fn unserved(config: &ReactorConfig) -> Vec<&'static str> {
-    let asked = [
-        ("koji", config.koji.is_some()),
-        ("odcs", config.odcs.is_some()),
-        ("smtp", config.smtp.is_some()),
-    ];
+    let asked = [("koji", config.koji.is_some()), ("odcs", config.odcs.is_some()), ("smtp", config.smtp.is_some())];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(section, _)| section).collect()
 }
 
