@@ -8,6 +8,7 @@
 pub mod build_json;
 mod classified;
 mod client_workers;
+mod committed_lines;
 pub mod disk;
 mod engine;
 pub mod events;

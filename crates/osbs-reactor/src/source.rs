@@ -5,11 +5,13 @@
 //! found through `osbs_sandbox::rooted`, so that no link leads outside.
 
 use crate::build_json::SourceSpec;
+use crate::committed_lines::committed_line;
 use crate::plugin::PluginError;
 use crate::run::{Parents, Run};
 use osbs_client::git::CheckoutRequest;
 use osbs_dockerfile::{Dockerfile, is_custom_base_image};
 use osbs_sandbox::rooted::{NodeKind, Root};
+use osbs_types::Position;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ pub struct SourceTree {
     build_file: PathBuf,
     uri: String,
     commit_id: Option<String>,
+    /// The Dockerfile before any plugin has edited it.
+    committed: Option<String>,
 }
 
 impl SourceTree {
@@ -66,14 +70,32 @@ impl SourceTree {
     /// No build file.
     pub fn over(root: &Path, spec: &SourceSpec) -> Result<Self, PluginError> {
         let (folder, build_file) = find_build_file(root, spec.dockerfile_path.as_deref())?;
-        Ok(Self {
+        let mut tree = Self {
             workdir: root.parent().unwrap_or(root).to_owned(),
             root: root.to_owned(),
             dockerfile_dir: root.join(&folder),
             build_file: root.join(folder).join(build_file),
             uri: spec.uri.clone(),
             commit_id: None,
-        })
+            committed: None,
+        };
+        tree.committed = tree.read_beside(tree.build_file_name()).ok().flatten();
+        Ok(tree)
+    }
+
+    fn build_file_name(&self) -> &str {
+        self.build_file.file_name().and_then(|name| name.to_str()).unwrap_or("Dockerfile")
+    }
+
+    /// Where the author of the Dockerfile finds a line of it as it is now: the number it had when it was committed.
+    pub(crate) fn committed_place(&self, mut place: Position) -> Position {
+        let committed = self.committed.as_deref().filter(|_| place.file == self.build_file_name());
+        let (Some(committed), Ok(edited)) = (committed, self.dockerfile()) else { return place };
+        match committed_line(committed, edited.text(), place.line) {
+            Some(line) => place.line = line,
+            None => place.file.push_str(" as edited by plugins"),
+        }
+        place
     }
 
     /// The temporary folder of the run, for anything large.
@@ -126,7 +148,7 @@ impl SourceTree {
     /// # Errors
     /// It cannot be read or parsed.
     pub fn dockerfile(&self) -> Result<Dockerfile, PluginError> {
-        let name = self.build_file.file_name().and_then(|name| name.to_str()).unwrap_or("Dockerfile");
+        let name = self.build_file_name();
         let text = self
             .read_beside(name)?
             .ok_or_else(|| PluginError::user("the Dockerfile has been removed during the build"))?;

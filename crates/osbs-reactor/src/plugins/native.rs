@@ -28,8 +28,16 @@ const GENERATED: [&str; 4] = ["atomic-reactor-repos/", "help.1", "Dockerfile-*",
 
 /// The plugin under the names of the build methods it stands for.
 pub fn plugins() -> [PluginType; 2] {
-    ["docker_api", "imagebuilder"]
-        .map(|name| PluginType::new(name, &[Phase::Buildstep], |_| Ok(Box::new(Native))).accepts_anything())
+    ["docker_api", "imagebuilder"].map(|name| {
+        PluginType::new(name, &[Phase::Buildstep], |_| Ok(Box::new(Native)))
+            .accepts_anything()
+            .purpose("Makes the image from the Dockerfile, with one new layer; the same builder under both names.")
+            .reads(&[
+                "the Dockerfile as the plugins before left it, the files beside it, the parents in the store",
+                "`run`, `fetch` and `reproducible` of config.yaml; cpu_limit and memory_limit of the instance",
+            ])
+            .writes(&["the image in the store of this machine", "sizes and packages of the image in the summary"])
+    })
 }
 
 struct Native;
@@ -53,7 +61,14 @@ impl Plugin for Native {
         match built {
             Ok(built) => Ok(Done::Built(record(run, &built, lines.load(Ordering::Relaxed))?)),
             Err(BuildError::Cancelled) => Err(PluginError::Cancelled),
-            Err(error) => Ok(Done::Built(BuildResult::failed(error.to_failure().in_step("build")))),
+            Err(error) => {
+                let mut failure = error.to_failure().in_step("build");
+                // Plugins have inserted lines: the author is told where the line is in the repository.
+                if let (Ok(source), Some(place)) = (run.source(), failure.position.take()) {
+                    failure.position = Some(source.committed_place(place));
+                }
+                Ok(Done::Built(BuildResult::failed(failure)))
+            }
         }
     }
 }
