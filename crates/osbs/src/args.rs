@@ -119,6 +119,7 @@ pub(crate) enum Command {
     CancelBuild(commands::cancel_build::CancelBuildArgs),
     BuildJson(commands::build_json::BuildJsonArgs),
     Image(commands::image::ImageArgs),
+    CreateBuildImage(commands::create_build_image::CreateBuildImageArgs),
     Plugins(commands::plugins::PluginsArgs),
     Config(commands::config::ConfigArgs),
     Gc(commands::gc::GcArgs),

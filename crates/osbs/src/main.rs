@@ -66,6 +66,7 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::CancelBuild(args) => commands::cancel_build::run(session, args).await,
             Command::BuildJson(args) => commands::build_json::run(session, args).await,
             Command::Plugins(args) => commands::plugins::run(session, &args),
+            Command::CreateBuildImage(args) => commands::create_build_image::run(session, args).await,
             Command::Image(args) => commands::image::run(session, args).await,
             Command::Config(args) => commands::config::run(session, args).await,
             Command::Gc(args) => commands::gc::run(session, args).await,

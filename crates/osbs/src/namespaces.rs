@@ -27,7 +27,7 @@ fn need(command: &Command) -> Need {
         | Command::GetToken(_)
         | Command::PrintTokenUrl(_)
         | Command::GetUser(_) => Need::Nothing,
-        Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::Reactor(_) => {
+        Command::CreateBuildImage(_) | Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::Reactor(_) => {
             Need::Must
         }
         Command::ListBuilds(_)
@@ -46,7 +46,7 @@ fn need(command: &Command) -> Need {
 /// Enters what `command` needs.
 pub(crate) fn enter(command: &Command) -> Result<(), Failure> {
     if osbs_sandbox::is_root() {
-        if matches!(command, Command::Image(_)) {
+        if matches!(command, Command::Image(_) | Command::CreateBuildImage(_)) {
             // Whoever may not do this may not mount either, and is told so by the build.
             let _ = osbs_sandbox::enter_private_mounts();
         }

@@ -12,8 +12,9 @@ mod work_folder;
 
 use crate::session::Session;
 use args::ImageBuildArgs;
-use clap::{Args, Subcommand};
-use osbs_types::Failure;
+use clap::{Args, Parser, Subcommand};
+use osbs_types::{ErrorKind, Failure};
+use std::ffi::OsString;
 
 /// Images without a build service around them
 #[derive(Debug, Args)]
@@ -33,6 +34,21 @@ impl ImageArgs {
         let ImageCommand::Build(args) = &self.command;
         args.result.output.contains(&args::Output::Json)
     }
+}
+
+/// `osbs image build` with these words, for commands that make an image on the way.
+pub(crate) async fn build_from(session: &Session, words: Vec<OsString>) -> Result<u8, Failure> {
+    #[derive(Parser)]
+    #[command(name = "osbs image build", no_binary_name = true)]
+    struct Words {
+        #[command(flatten)]
+        args: ImageBuildArgs,
+    }
+    let parsed = Words::try_parse_from(words).map_err(|error| {
+        let text = error.to_string();
+        Failure::message(ErrorKind::User, text.trim_start_matches("error: ").trim_end().to_owned())
+    })?;
+    build::run(session, parsed.args).await
 }
 
 /// Runs the command.

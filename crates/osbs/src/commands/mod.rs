@@ -6,6 +6,7 @@ pub(crate) mod build_logs;
 pub(crate) mod cancel_build;
 pub(crate) mod completion;
 pub(crate) mod config;
+pub(crate) mod create_build_image;
 pub(crate) mod gc;
 pub(crate) mod get_build;
 pub(crate) mod get_build_image_id;
