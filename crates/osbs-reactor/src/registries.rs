@@ -35,7 +35,8 @@ pub struct RegistryAccess<'a> {
     pub insecure: bool,
     /// File or folder of its credentials; `None`: nobody's.
     pub credentials: Option<&'a str>,
-    /// File with the authorities its certificate may be signed by, beside those of the system.
+    /// File with the authorities its certificate may be signed by, beside those of the system; without one `ca.crt` in the
+    /// folder of the credentials, if it is there.
     pub ca_file: Option<&'a str>,
 }
 
@@ -115,6 +116,7 @@ impl Run {
         let RegistryAccess { uri, insecure, credentials, ca_file } = access;
         let text = if uri.scheme.is_some() { uri.uri() } else { uri.host.clone() };
         let mut config = RegistryConfig::new(&text, insecure)?;
+        let mut beside = None;
         if let Some(path) = credentials {
             let hint = "its `auth.cfg_path` is a file or folder with .dockerconfigjson or .dockercfg; a secret of the cluster \
                         is kept by `osbs config set-secret` and named in `required_secrets` of config.yaml";
@@ -122,9 +124,11 @@ impl Run {
             let path = self.secret_path(path).await.map_err(failed)?;
             let read = Credentials::read(&path).map_err(PluginError::from).map_err(failed)?;
             config = config.with_credentials(read);
+            beside = Some(path.join("ca.crt")).filter(|file| file.is_file());
         }
+        let ca_file = ca_file.map(str::to_owned).or(beside.map(|file| file.to_string_lossy().into_owned()));
         let transport = match ca_file {
-            Some(path) => self.trusting(&uri.host, path).await?,
+            Some(path) => self.trusting(&uri.host, &path).await?,
             None => self.services.transport.clone(),
         };
         Ok(Registry::new(transport, config))

@@ -9,7 +9,7 @@ use osbs_config::ReactorConfig;
 use osbs_image::{Compression, Descriptor, ImageConfig, ImageFormat, Store, StoredImage};
 use osbs_reactor::build_json::{PluginEntry, PluginLists};
 use osbs_reactor::testing::{TestRun, run_with};
-use osbs_reactor::{Done, PluginError, TagClass, WorkerBuild, plugins};
+use osbs_reactor::{BuildResult, Done, PluginError, TagClass, WorkerBuild, plugins};
 use osbs_registry::{IndexMember, Progress, Registry, RegistryConfig, build_index, push, put_index};
 use osbs_types::{BuildState, Digest, ErrorKind, Phase, PullSpec};
 use serde_json::{Value, json};
@@ -35,12 +35,21 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that deletes what it is asked to.
+    fn deleting() -> Self {
+        Self::start_with("  delete: {enabled: true}\n")
+    }
+
+    fn start_with(storage: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = format!("127.0.0.1:{port}");
         let data = folder.path().join("data");
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {host}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{storage}http:\n  addr: {host}\n",
             data.display()
         );
         let path = folder.path().join("config.yml");
@@ -208,6 +217,12 @@ async fn parents_that_cannot_be_used() {
     assert_eq!(error.into_failure().kind, ErrorKind::User);
 }
 
+/// The end of a run in which all went well.
+async fn float(test: &mut TestRun) -> Result<Done, PluginError> {
+    test.run.build_result = Some(BuildResult::remote());
+    plugin(test, "push_floating_tags", Phase::Exit, json!({})).await
+}
+
 /// Puts finished worker builds into the run, whose annotations name what they pushed.
 fn with_workers(test: &mut TestRun, host: &str, images: &[(&str, &str, &Descriptor)]) {
     let cluster = MemoryCluster::new("w", |_| Script::ends(BuildState::Complete));
@@ -240,6 +255,9 @@ async fn final_names_on_an_index() {
     let Done::Value(result) = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap() else {
         panic!("a value")
     };
+    assert_eq!(server.raw("other/web:latest"), Value::Null, "M16: not yet");
+    let floats = float(&mut test).await.unwrap();
+    assert_eq!(floats, Done::Value(json!([format!("{}/other/web:latest", server.host)])));
     let index = server.raw("ns/web:1-1");
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
     let arches: Vec<_> =
@@ -268,6 +286,7 @@ async fn final_names_without_an_index() {
     with_workers(&mut test, &server.host, &[("aarch64", "worker/web", &arm)]);
     let done = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap();
     assert_eq!(done, Done::Value(json!({})));
+    float(&mut test).await.unwrap();
     assert_eq!(server.raw("other/web:latest"), server.raw(&format!("worker/web@{}", arm.digest)));
     assert_eq!(test.run.pushed[0].digests["ns/web:u"]["oci"], arm.digest, "M13");
 
@@ -294,4 +313,160 @@ async fn a_worker_that_pushed_nothing_moves_no_name() {
     let error = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err().to_string();
     assert!(error.contains("x86_64") && error.contains("1 of 2"), "{error}");
     assert_eq!(server.raw("ns/web:1-1"), Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floating_names_move_everywhere_or_nowhere() {
+    if skipped() {
+        return;
+    }
+    let (first, mut second) = (Server::start(), Server::start());
+    let config = json!({"version": 1, "registries": [{"url": first.host}, {"url": second.host}]});
+    let mut test = run_for("FROM scratch\n", config.clone(), true).await;
+    let arm = pushed(&first, "ns/web:u-aarch64", "arm64", "A=b").await;
+    pushed(&second, "ns/web:u-aarch64", "arm64", "A=b").await;
+    with_workers(&mut test, &first.host, &[("aarch64", "ns/web", &arm)]);
+    let digests: Vec<_> = [&first, &second]
+        .iter()
+        .map(|server| json!({"registry": server.host, "repository": "ns/web", "tag": "u", "digest": arm.digest, "version": "oci"}))
+        .collect();
+    test.run
+        .workers
+        .get_mut("aarch64")
+        .unwrap()
+        .build
+        .annotations
+        .insert("digests".to_owned(), json!(digests).to_string());
+    plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap();
+    assert_eq!(test.run.floating.len(), 2);
+    // A failed build moves none.
+    let waiting = test.run.floating.clone();
+    test.run.records.errors.insert("compare_components".to_owned(), "differ".into());
+    assert!(matches!(float(&mut test).await, Ok(Done::Skipped(why)) if why.contains("other/web:latest")));
+    test.run.records.errors.clear();
+    // The record was written when all was well; then one registry goes away.
+    test.run.floating = waiting;
+    test.run.build_result = Some(BuildResult::remote());
+    let stored = plugin(&mut test, "store_metadata_in_osv3", Phase::Exit, json!({})).await.unwrap();
+    let Done::Value(stored) = stored else { panic!("a value") };
+    test.run.records.results.entry(Phase::Exit).or_default().insert("store_metadata_in_osv3".to_owned(), Ok(stored));
+    let record = |test: &TestRun| {
+        let (cluster, name) = (test.cluster.clone(), test.run.build.name.clone());
+        async move { cluster.get_build(&name).await.unwrap().annotations["repositories"].clone() }
+    };
+    assert!(record(&test).await.contains("other/web:latest"), "told before they move");
+    second.child.kill().unwrap();
+    second.child.wait().unwrap();
+    let failure = float(&mut test).await.unwrap_err().into_failure();
+    assert_eq!(failure.kind, ErrorKind::Remote);
+    assert!(
+        failure.message.contains("no floating tag was moved") && failure.message.contains(&second.host),
+        "{failure}"
+    );
+    assert_eq!(first.raw("other/web:latest"), Value::Null, "nowhere");
+    let record = record(&test).await;
+    assert!(record.contains("ns/web:1-1") && !record.contains("latest"), "{record}");
+}
+
+/// A run that has pushed `ns/web:u` and `ns/web:1-1`, an index over both images, of which Pulp has taken a copy.
+async fn published(server: &Server, worker: bool) -> (TestRun, Vec<Digest>) {
+    let mut lists = PluginLists::default();
+    if !worker {
+        lists.buildstep_plugins.push(PluginEntry::new("orchestrate_build"));
+    }
+    lists.postbuild_plugins.push(PluginEntry::new("pulp_sync"));
+    let mut test = run_with("FROM scratch\n", &[], lists).await;
+    let config = json!({"version": 1, "registries": [{"url": server.host}]});
+    test.run.config = Arc::new(ReactorConfig::from_json(&config, "config.yaml").unwrap().value);
+    test.run.build_result = Some(BuildResult::remote());
+    test.run.records.results.entry(Phase::Postbuild).or_default().insert("pulp_sync".to_owned(), Ok(json!(["x"])));
+    let amd = pushed(server, "ns/web:u-x86_64", "amd64", "A=mine").await;
+    let arm = pushed(server, "ns/web:u-aarch64", "arm64", "A=mine").await;
+    with_workers(&mut test, &server.host, &[("x86_64", "ns/web", &amd), ("aarch64", "ns/web", &arm)]);
+    for (platform, tag) in [("x86_64", "u-x86_64"), ("aarch64", "u-aarch64")] {
+        let annotations = &mut test.run.workers.get_mut(platform).unwrap().build.annotations;
+        let text = annotations["digests"].replace("\"u\"", &format!("\"{tag}\""));
+        annotations.insert("digests".to_owned(), text);
+    }
+    plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap();
+    let index = test.run.pushed[0].digests["ns/web:1-1"]["oci_index"].clone();
+    (test, vec![index, arm.digest, amd.digest])
+}
+
+fn deleted(done: &Done) -> Vec<Digest> {
+    let Done::Value(value) = done else { panic!("{done:?}") };
+    let mut digests: Vec<Digest> = serde_json::from_value(value.clone()).unwrap();
+    digests.sort();
+    digests
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_served_pulp_is_deleted() {
+    if skipped() {
+        return;
+    }
+    let server = Server::deleting();
+    let (mut test, ours) = published(&server, false).await;
+    // Somebody else's: an older image, and one of ours under a tag that is not of this build.
+    let old = pushed(&server, "ns/web:0-9", "amd64", "A=old").await;
+    osbs_registry::copy_manifest(&server.client(), "ns/web", &ours[2], "keep").await.unwrap();
+    let done = plugin(&mut test, "delete_from_registry", Phase::Exit, json!({})).await.unwrap();
+    let mut expected = vec![ours[0].clone(), ours[1].clone()];
+    // `other/web:latest` was put at once, because Pulp takes it from here.
+    expected.sort();
+    assert_eq!(deleted(&done), expected);
+    for gone in [
+        format!("ns/web@{}", ours[0]),
+        format!("ns/web@{}", ours[1]),
+        "ns/web:1-1".to_owned(),
+        "other/web:latest".to_owned(),
+    ] {
+        assert_eq!(server.raw(&gone), Value::Null, "{gone}");
+    }
+    assert_ne!(server.raw(&format!("ns/web@{}", ours[2])), Value::Null, "the tag keep leads to it");
+    assert_ne!(server.raw(&format!("ns/web@{}", old.digest)), Value::Null);
+    assert!(test.run.pushed.is_empty(), "the record tells of Pulp only");
+
+    // Again: all gone already, and that is no failure.
+    let (mut again, ours) = published(&server, false).await;
+    for digest in &ours[1..] {
+        let _ = server.client().delete_manifest("ns/web", digest).await;
+    }
+    let done = plugin(&mut again, "delete_from_registry", Phase::Exit, json!({})).await.unwrap();
+    assert_eq!(deleted(&done), [ours[0].clone()]);
+    assert!(again.log_texts().iter().any(|line| line.contains("was gone already")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_another_build_keeps_its_members() {
+    if skipped() {
+        return;
+    }
+    let server = Server::deleting();
+    let (mut test, ours) = published(&server, false).await;
+    let arm = server.client().manifest("ns/web", &osbs_types::Reference::Digest(ours[1].clone())).await.unwrap();
+    let member = IndexMember { manifest: arm.descriptor, architecture: osbs_types::Architecture::new("arm64") };
+    put_index(&server.client(), "ns/web", "theirs", &build_index(&[member])).await.unwrap();
+    // Another build has moved one of our names meanwhile.
+    let newer = pushed(&server, "ns/web:1-1", "amd64", "A=newer").await;
+    let done = plugin(&mut test, "delete_from_registry", Phase::Exit, json!({})).await.unwrap();
+    let mut expected = vec![ours[0].clone(), ours[2].clone()];
+    expected.sort();
+    assert_eq!(deleted(&done), expected);
+    assert_ne!(server.raw(&format!("ns/web@{}", ours[1])), Value::Null);
+    assert_ne!(server.raw(&format!("ns/web@{}", newer.digest)), Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_does_not_delete() {
+    if skipped() {
+        return;
+    }
+    let server = Server::start();
+    let (mut test, ours) = published(&server, false).await;
+    let done = plugin(&mut test, "delete_from_registry", Phase::Exit, json!({})).await.unwrap();
+    assert_eq!(done, Done::Value(json!([])));
+    assert!(test.log_texts().iter().any(|line| line.contains("does not delete")));
+    assert_eq!(test.run.pushed.len(), 1, "what is still there stays on record");
+    assert_ne!(server.raw(&format!("ns/web@{}", ours[0])), Value::Null);
 }

@@ -36,6 +36,8 @@ impl Plugin for PushFloatingTags {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
         if run.has_failed() {
             let names = spoken(&std::mem::take(&mut run.floating));
+            // A step behind the one that wrote the record has failed.
+            correct_record(run).await;
             return Ok(Done::Skipped(format!("the build failed, so these stay where they are: {names}")));
         }
         let waiting = std::mem::take(&mut run.floating);

@@ -58,7 +58,10 @@ impl Authority {
         let (certificate, key) = (authority.at("ca.crt"), authority.at("ca.key"));
         let fixed =
             ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9"];
-        openssl(&[&fixed[..], &["-subj", "/CN=site authority", "-keyout", &key, "-out", &certificate]].concat());
+        openssl(
+            &[&fixed[..], &["-subj", &format!("/CN=authority {}", free_port()), "-keyout", &key, "-out", &certificate]]
+                .concat(),
+        );
         fs::write(authority.at("index.txt"), "").expect("written");
         fs::write(authority.at("serial"), "01\n").expect("written");
         fs::write(authority.at("san"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").expect("written");
@@ -195,14 +198,23 @@ impl World {
     /// Keeps a login as a secret of the cluster, under this key of the secret.
     #[track_caller]
     pub fn put_login(&self, secret: &str, key: &str, content: &str) {
-        let file = self.path("login").join(key);
-        fs::create_dir_all(file.parent().expect("has one")).expect("made");
-        fs::write(&file, content).expect("written");
-        self.ok(&["config", "set-secret", secret, &file.display().to_string()]);
-        fs::remove_file(file).expect("removed");
+        self.put_secret(secret, &[(key, content)]);
+    }
+
+    /// Keeps a secret of the cluster.
+    #[track_caller]
+    pub fn put_secret(&self, secret: &str, files: &[(&str, &str)]) {
+        let folder = self.path("put-secret");
+        fs::create_dir_all(&folder).expect("made");
+        let mut args = vec!["config".to_owned(), "set-secret".to_owned(), secret.to_owned()];
+        for (key, content) in files {
+            fs::write(folder.join(key), content).expect("written");
+            args.push(folder.join(key).display().to_string());
+        }
+        self.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        fs::remove_dir_all(folder).expect("removed");
     }
 }
-
 /// Stands before a server and remembers what clients send.
 pub struct Recorder {
     pub address: String,
