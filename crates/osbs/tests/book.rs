@@ -168,6 +168,33 @@ fn configuration_in_the_book_is_read_without_a_complaint() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Names in backquotes, the last part of dotted ones too.
+fn named(chapter: &str) -> BTreeSet<String> {
+    let (prose, _) = split(chapter, &read(&root().join("docs").join(chapter)));
+    let mut names = BTreeSet::new();
+    for (_, line) in &prose {
+        names.extend(line.split('`').skip(1).step_by(2).flat_map(|code| code.split([' ', '.'])).map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_the_book() {
+    let mut missing = Vec::new();
+    let told = named("osbs-conf.md");
+    missing.extend(osbs_config::known_keys().iter().map(|key| key.name.to_owned()).filter(|key| !told.contains(key)));
+    let descriptions = read(&root().join("crates/osbs-config/src/schema/descriptions.txt"));
+    for (file, chapter) in [("config.yaml", "reactor-config.md"), ("container.yaml", "container-yaml.md")] {
+        let told = named(chapter);
+        let keys = descriptions.lines().filter_map(|line| line.strip_prefix(file)?.trim_start().split(' ').next());
+        let keys = keys
+            .filter(|key| !["koji.", "odcs.", "omps.", "openshift.", "flatpak."].iter().any(|no| key.starts_with(no)));
+        let last = keys.filter_map(|key| key.rsplit('.').next());
+        missing.extend(last.filter(|key| !told.contains(*key)).map(|key| format!("{file}: {key}")));
+    }
+    assert!(missing.is_empty(), "the book says nothing of {missing:?}");
+}
+
 /// The plugins of a list of an arrangement, in the order in which they run.
 fn listed_plugins(file: &str) -> Vec<String> {
     let text = read(&root().join("crates/osbs-arrangement/arrangements").join(file));
