@@ -32,7 +32,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON: {error}\n{text}"))
 }
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 34] = [
     &[],
     &["build"],
     &["build-json"],
@@ -56,6 +56,17 @@ const COMMANDS: [&[&str]; 23] = [
     &["config", "enable-platform"],
     &["gc"],
     &["completion"],
+    &["watch-builds"],
+    &["get-build-image-id"],
+    &["login"],
+    &["get-token"],
+    &["get-serviceaccount-token"],
+    &["print-token-url"],
+    &["get-user"],
+    &["config", "schema"],
+    &["config", "get-config-map"],
+    &["config", "delete-config-map"],
+    &["config", "delete-secret"],
 ];
 
 #[test]
@@ -135,7 +146,7 @@ fn exit_codes_name_whose_fault_it_is() {
     // The command line: 2.
     check(&Case { args: &["frobnicate"], code: 2, says: &["unrecognized subcommand"], ..GOOD });
     check(&Case { args: &["biuld"], code: 2, says: &["build"], ..GOOD });
-    check(&Case { args: &["build"], code: 2, says: &["--git-url"], ..GOOD });
+    check(&Case { args: &["build"], code: 1, says: &["needs: git_branch, git_ref, git_uri"], ..GOOD });
     check(&Case { args: &["build", "-g", "x", "-b", "y", "--isolated"], code: 2, says: &["--release"], ..GOOD });
     check(&Case { args: &["-q", "-v", "list-builds"], code: 2, says: &["--quiet"], ..GOOD });
     check(&Case {

@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &Session, args: GetBuildImageIdArgs) -> Result<
         session.print_json(&images);
         return Ok(0);
     }
-    session.note(&format!("{:<18} {:<64}", "TAG", "IMAGE ID").trim_end().to_owned());
+    session.note(&format!("{:<18} IMAGE ID", "TAG"));
     for (name, id) in &images {
         session.print(&format!("{name:<18} {}\n", id.as_str().unwrap_or_default()));
     }

@@ -6,7 +6,7 @@ use crate::session::Session;
 use crate::terminal::Table;
 use clap::Args;
 use osbs_cluster::{Build, BuildFilter};
-use osbs_types::{BuildName, BuildState, BuildType, Failure};
+use osbs_types::{BuildName, BuildType, Failure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -134,6 +134,7 @@ pub(crate) async fn run(session: &Session, args: WatchBuildsArgs) -> Result<u8, 
 mod tests {
     use super::*;
     use osbs_cluster::{GitSource, NameRule, NewBuild};
+    use osbs_types::BuildState;
 
     fn build(name: &str, state: BuildState) -> Build {
         let source = GitSource { uri: "https://h/r.git".to_owned(), git_ref: "main".to_owned() };
@@ -152,13 +153,14 @@ mod tests {
             let changes: Vec<_> =
                 watched.look(builds).iter().map(|c| format!("{} {} {}", c.kind, c.build.name, c.build.state)).collect();
             let (_, rows) = watched.table(&[Column::Name, Column::Status]).render();
-            (changes.join(", "), rows.join(", "))
+            let rows = rows.iter().map(|row| row.split_whitespace().collect::<Vec<_>>().join(" "));
+            (changes.join(", "), rows.collect::<Vec<_>>().join(", "))
         };
         let expect = |changes: &str, rows: &str| (changes.to_owned(), rows.to_owned());
-        assert_eq!(look(&[("old", Complete), ("a", Pending)]), expect("added a Pending", "a  Pending"));
-        assert_eq!(look(&[("old", Complete), ("a", Pending)]), expect("", "a  Pending"));
+        assert_eq!(look(&[("old", Complete), ("a", Pending)]), expect("added a Pending", "a Pending"));
+        assert_eq!(look(&[("old", Complete), ("a", Pending)]), expect("", "a Pending"));
         assert_eq!(look(&[("a", Running), ("b", Pending)]).0, "modified a Running, added b Pending");
-        assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("modified a Complete", "a  Complete, b  Pending"));
-        assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("", "b  Pending"));
+        assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("modified a Complete", "a Complete, b Pending"));
+        assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("", "b Pending"));
     }
 }
