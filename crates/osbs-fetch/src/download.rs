@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
 }
 
 /// User and password of a URL as `Authorization`; they never stay in the URL itself.
-pub(crate) fn login(url: &Url) -> Option<Secret> {
+pub fn login(url: &Url) -> Option<Secret> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
@@ -33,7 +33,8 @@ pub(crate) fn login(url: &Url) -> Option<Secret> {
     Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
 }
 
-pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+/// The bytes that a part of a URL stands for. A percent sign without two digits stands for itself.
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -14,7 +14,7 @@ mod git_program;
 mod repository;
 
 pub use allowed::{AllowedUrls, BadAllowedUrl};
-pub use download::Download;
+pub use download::{Download, login, percent_decoded};
 pub use error::FetchError;
 
 use osbs_builder::{CheckedOut, Fetcher, GitSource};

@@ -1,7 +1,7 @@
 //! `add_yum_repo_by_url`: fetches the repo files a request names and queues them (`reactor.md` 3.1.20).
 //!
 //! A repo file keeps its own say, but for the proxy and where the site's configuration says whether packages and
-//! certificates are verified.
+//! certificates are verified. User and password of a URL go to its server alone.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::plugins::inject_yum_repo::REPO_FOLDER;
@@ -10,6 +10,7 @@ use crate::run::Run;
 use crate::stage_users::on_scratch;
 use async_trait::async_trait;
 use md5::{Digest as _, Md5};
+use osbs_fetch::{login, percent_decoded};
 use osbs_http::{AddressRule, Request, Url, UrlRule, is_transient, shown};
 use osbs_types::Phase;
 use serde::Deserialize;
@@ -127,6 +128,7 @@ impl RepoUrl {
 /// should not have becomes `_`.
 fn file_name(text: &str, url: &Url) -> String {
     let decoded = percent_decoded(url.path());
+    let decoded = String::from_utf8_lossy(&decoded);
     let last = decoded.rsplit('/').next().unwrap_or_default();
     let stem = last.strip_suffix(".repo").unwrap_or(last);
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '_' };
@@ -135,26 +137,6 @@ fn file_name(text: &str, url: &Url) -> String {
     let hash = Md5::digest(text.as_bytes());
     let digits = format!("{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2]);
     format!("{stem}-{}.repo", &digits[..5])
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let hex = hex.filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether the list admits the URL's `host[:port]`; an empty one admits everything.
@@ -185,6 +167,7 @@ async fn fetch(run: &Run, url: &Url, allowed: &[String]) -> Result<String, Plugi
     let hosts = allowed.to_vec();
     let rule = (!hosts.is_empty()).then(|| UrlRule::new(move |url| is_allowed(url, &hosts)));
     let request = Request::get(url.clone()).allow_plain_http(true).addresses(AddressRule::NoLinkLocal).only(rule);
+    let request = request.authorization(login(url));
     let response = run.services.transport.send(&request).await?;
     let status = response.status();
     if !status.is_success() {
