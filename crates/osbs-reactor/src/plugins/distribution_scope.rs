@@ -16,6 +16,7 @@ pub fn plugin() -> PluginType {
     PluginType::new("distribution_scope", &[Phase::Prebuild], |_| Ok(Box::new(DistributionScope)))
         .purpose("Refuses an image that would be distributed more widely than its base image.")
         .reads(&["the label distribution-scope of the Dockerfile and of the base image"])
+        .writes(&["nothing"])
 }
 
 struct DistributionScope;
