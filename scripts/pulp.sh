@@ -83,10 +83,10 @@ P
   mkdir -p "$1/media/artifact" "$1/work" "$1/upload" "$1/static"
 }
 
-pulp_program() { # pulp_program FOLDER PROGRAM ARGUMENT...: without the caller's environment
+pulp_program() { # pulp_program FOLDER PROGRAM ARGUMENT...: without the caller's environment, in place of this shell
   local in=$1
   shift
-  env -i PATH="$bin:/usr/local/bin:/usr/bin:/bin" HOME="$in" LC_ALL=C.UTF-8 TZ=UTC PULP_SETTINGS="$in/settings.py" \
+  exec env -i PATH="$bin:/usr/local/bin:/usr/bin:/bin" HOME="$in" LC_ALL=C.UTF-8 TZ=UTC PULP_SETTINGS="$in/settings.py" \
     PYTHONDONTWRITEBYTECODE=1 "$@"
 }
 
@@ -115,8 +115,8 @@ install() {
   as_postgres "$(postgres_bin)/createdb" -h "$database/data" -U postgres pulp
   python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())' >"$fresh/fields.key"
   write_settings "$fresh" "$database/data" http://127.0.0.1
-  { pulp_program "$fresh" pulpcore-manager migrate --no-input &&
-    pulp_program "$fresh" pulpcore-manager reset-admin-password --password password; } >"$home/migrate.log" 2>&1 || {
+  { (pulp_program "$fresh" pulpcore-manager migrate --no-input) &&
+    (pulp_program "$fresh" pulpcore-manager reset-admin-password --password password); } >"$home/migrate.log" 2>&1 || {
     tail -n 10 "$home/migrate.log" >&2
     stop_with 'its database cannot be made; its last words are above'
   }
@@ -141,8 +141,9 @@ P
 launch() { # launch NAME PROGRAM ARGUMENT...: in a session of its own, nothing of ours open in it
   local name=$1
   shift
-  (pulp_program "$folder" setsid -- "$@" </dev/null >"$folder/$name.log" 2>&1 7>&- 8>&- &
-    echo $! >"$folder/$name.pid")
+  # In the background a job is no leader of a group yet, so that setsid keeps the process id.
+  pulp_program "$folder" setsid -- "$@" </dev/null >"$folder/$name.log" 2>&1 8>&- &
+  echo $! >"$folder/$name.pid"
 }
 
 start() {
@@ -185,7 +186,7 @@ A
 end() { # end NAME SIGNAL
   local pid
   pid=$(cat "$folder/$1.pid" 2>/dev/null) || return 0
-  kill "-$2" -- "-$pid" 2>/dev/null || kill "-$2" "$pid" 2>/dev/null || true
+  kill "-$2" -- "-$pid" 2>/dev/null || true
 }
 
 stop() {

@@ -143,10 +143,10 @@ impl Pulp {
         &self,
         action: &str,
         repository: &Repository,
-        made: Option<&Href>,
+        made: Option<Href>,
     ) -> Result<Href, PulpError> {
         match made.filter(|made| made.repository().as_ref() == Some(&repository.href)) {
-            Some(version) => Ok(version.clone()),
+            Some(version) => Ok(version),
             None => Ok(self.object::<RepositoryAnswer>(action, &repository.href).await?.latest_version_href),
         }
     }

@@ -153,12 +153,12 @@ impl Pulp {
     async fn stored_file(
         &self,
         action: &str,
-        made: Option<&Href>,
+        made: Option<Href>,
         relative_path: &str,
         digest: &Digest,
     ) -> Result<StoredFile, PulpError> {
         if let Some(href) = made {
-            return self.file(href).await;
+            return self.file(&href).await;
         }
         // The same file was there before.
         let filters = [("relative_path", relative_path), ("sha256", digest.hex())];
@@ -191,7 +191,7 @@ impl Pulp {
         let task = self.run_task(&action, Method::POST, url, &body, wait).await?;
         let made = task.created("/publications/");
         let publication = made.ok_or_else(|| self.protocol(&action, "the task made no publication".to_owned()))?;
-        self.distribute(Kind::FileDistributions, (name, base_path), ("publication", publication), wait).await
+        self.distribute(Kind::FileDistributions, (name, base_path), ("publication", &publication), wait).await
     }
 }
 

@@ -189,14 +189,17 @@ pub(crate) struct Task {
     pub error: Option<Value>,
     #[serde(default)]
     pub progress_reports: Vec<TaskProgress>,
+    /// References, and while it runs `<unavailable>` for what is not there yet.
     #[serde(default)]
-    pub created_resources: Vec<Option<Href>>,
+    pub created_resources: Vec<Value>,
 }
 
 impl Task {
     /// The first thing it made of that kind, by a part of its reference.
-    pub(crate) fn created(&self, part: &str) -> Option<&Href> {
-        self.created_resources.iter().flatten().find(|href| href.as_str().contains(part))
+    pub(crate) fn created(&self, part: &str) -> Option<Href> {
+        let mut made =
+            self.created_resources.iter().filter_map(|made| serde_json::from_value::<Href>(made.clone()).ok());
+        made.find(|href| href.as_str().contains(part))
     }
 
     /// Why it failed, on one line.
@@ -279,13 +282,13 @@ mod tests {
             "state": "failed", "error": {"description": "404,\n message='Not Found'", "traceback": "long"},
             "progress_reports": [{"message": "Downloading Artifacts", "done": 3, "total": null, "code": "x"},
                 {"message": "Processing Manifests", "done": 1, "total": 2}, {"message": "nothing yet", "done": 0}],
-            "created_resources": [null, "/pulp/api/v3/r/1/versions/1/"], "unknown": {},
+            "created_resources": [null, "<unavailable>", "/pulp/api/v3/r/1/versions/1/"], "unknown": {},
         }))
         .unwrap();
         assert!(task.state.is_final());
         assert_eq!(task.reason(), "404, message='Not Found'");
         assert_eq!(task.progress(), "Downloading Artifacts 3, Processing Manifests 1 of 2");
-        assert_eq!(task.created("/versions/").map(Href::as_str), Some("/pulp/api/v3/r/1/versions/1/"));
+        assert_eq!(task.created("/versions/").as_ref().map(Href::as_str), Some("/pulp/api/v3/r/1/versions/1/"));
         assert_eq!(task.created("/publications/"), None);
         let silent: Task = serde_json::from_value(json!({"state": "failed", "error": null})).unwrap();
         assert_eq!(silent.reason(), "it gives no reason");
