@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Longer lines are logged in pieces of that many bytes.
 const MAX_LINE: usize = 64 << 10;
-/// Bytes of output that are logged; a program that writes more is let go on, unheard.
-const MAX_OUTPUT: u64 = 32 << 20;
+/// Output that is logged; a program that writes more is let go on, unheard. Every line is an event of its own, which
+/// every reader of the log pays for.
+const MAX_OUTPUT: Amount = Amount { bytes: 8 << 20, lines: 20_000 };
 /// Lines kept for the error message, and characters of each.
 const KEPT_LINES: usize = 10;
 const KEPT_CHARACTERS: usize = 300;
@@ -48,7 +49,7 @@ pub(crate) struct HostProgram {
 pub(crate) struct Ended {
     /// Exit code or signal.
     pub(crate) status: ExitStatus,
-    /// Its last lines of output, both streams together.
+    /// The last lines it wrote to standard error, or of its output if there are none.
     pub(crate) last_lines: Vec<String>,
     /// It was killed because it took too long.
     pub(crate) is_late: bool,
@@ -89,22 +90,23 @@ impl HostProgram {
         cancel: &CancellationToken,
     ) -> Result<Ended, HostProgramError> {
         let mut child = self.start()?;
-        let heard = Heard { log, left: Mutex::new(MAX_OUTPUT), last: Mutex::default(), unheard: Mutex::new(0) };
+        let heard = Heard { log, left: Mutex::new(MAX_OUTPUT), unheard: Mutex::default() };
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let ended = std::thread::scope(|scope| {
-            scope.spawn(|| heard.relay(out, Level::Info));
-            scope.spawn(|| heard.relay(err, errors));
+        let (ended, output, complaints) = std::thread::scope(|scope| {
+            let readers = (scope.spawn(|| heard.relay(out, Level::Info)), scope.spawn(|| heard.relay(err, errors)));
             // When this returns the whole pid namespace is dead, and with it whoever held the pipes open.
-            self.wait(&mut child, cancel)
+            let ended = self.wait(&mut child, cancel);
+            // A reader cannot panic; if it did, only lines are missing.
+            (ended, readers.0.join().unwrap_or_default(), readers.1.join().unwrap_or_default())
         });
         let (status, is_late) = ended?;
-        let unheard = *lock(&heard.unheard);
-        if unheard > 0 {
+        let Amount { bytes, lines } = *lock(&heard.unheard);
+        if lines > 0 {
             log.warning(format!(
-                "{unheard} more bytes of output were not kept: more than {MAX_OUTPUT} are none for a log"
+                "{lines} more lines of output, {bytes} bytes, were not kept: it is too much for a log"
             ));
         }
-        let last_lines = std::mem::take(&mut *lock(&heard.last)).into();
+        let last_lines = if complaints.is_empty() { output } else { complaints }.into();
         Ok(Ended { status, last_lines, is_late })
     }
 
@@ -155,13 +157,19 @@ impl HostProgram {
     }
 }
 
+/// Of output.
+#[derive(Debug, Clone, Copy, Default)]
+struct Amount {
+    bytes: u64,
+    lines: u64,
+}
+
 /// What was heard of a program, by two threads.
 struct Heard<'a> {
     log: &'a Logger,
-    /// Bytes that may still be logged.
-    left: Mutex<u64>,
-    last: Mutex<VecDeque<String>>,
-    unheard: Mutex<u64>,
+    /// What may still be logged.
+    left: Mutex<Amount>,
+    unheard: Mutex<Amount>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -169,8 +177,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Heard<'_> {
-    fn relay(&self, stream: Option<impl Read>, level: Level) {
-        let Some(mut stream) = stream else { return };
+    /// Returns the last lines.
+    fn relay(&self, stream: Option<impl Read>, level: Level) -> VecDeque<String> {
+        let mut last = VecDeque::new();
+        let Some(mut stream) = stream else { return last };
         let (mut line, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
         loop {
             let count = match stream.read(&mut buffer) {
@@ -182,37 +192,34 @@ impl Heard<'_> {
             for piece in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(piece);
                 if piece.ends_with(b"\n") || line.len() >= MAX_LINE {
-                    self.tell(&mut line, level);
+                    self.tell(&mut line, level, &mut last);
                 }
             }
         }
         if !line.is_empty() {
-            self.tell(&mut line, level);
+            self.tell(&mut line, level, &mut last);
         }
+        last
     }
 
-    fn tell(&self, line: &mut Vec<u8>, level: Level) {
+    fn tell(&self, line: &mut Vec<u8>, level: Level, last: &mut VecDeque<String>) {
         let bytes = line.len() as u64;
         let text = String::from_utf8_lossy(line).trim_end_matches(['\n', '\r']).to_owned();
         line.clear();
         if !text.trim().is_empty() {
-            let mut last = lock(&self.last);
             last.push_back(text.trim().chars().take(KEPT_CHARACTERS).collect());
-            let surplus = last.len().saturating_sub(KEPT_LINES);
-            last.drain(..surplus);
+            last.drain(..last.len().saturating_sub(KEPT_LINES));
         }
         let mut left = lock(&self.left);
-        match left.checked_sub(bytes) {
-            Some(rest) => {
-                *left = rest;
-                drop(left);
-                self.log.log(level, text);
-            }
-            None => {
-                *left = 0;
-                drop(left);
-                *lock(&self.unheard) += bytes;
-            }
+        if left.lines > 0 && left.bytes >= bytes {
+            *left = Amount { bytes: left.bytes - bytes, lines: left.lines - 1 };
+            drop(left);
+            self.log.log(level, text);
+        } else {
+            *left = Amount::default();
+            drop(left);
+            let mut unheard = lock(&self.unheard);
+            *unheard = Amount { bytes: unheard.bytes + bytes, lines: unheard.lines + 1 };
         }
     }
 }

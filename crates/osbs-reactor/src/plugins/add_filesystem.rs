@@ -1,39 +1,50 @@
 //! `add_filesystem`: the root file system of a base image, for `FROM koji/image-build[:CONF]` (`reactor.md` 3.1.6).
 //!
 //! The local provider: `dnf --installroot` with the repositories and packages of the kickstart file beside the Dockerfile.
-//! A worker makes the file system of its own platform; an orchestrator has nothing to do.
+//! A worker makes the file system of its own platform. An orchestrator checks what they will be made of, and makes none:
+//! its machine need not be of their platforms. A task of Koji that made them already cannot be used without Koji.
 
+mod conf;
 mod dnf;
+mod inputs;
 
-use crate::kickstart::{self, Kickstart, KickstartError};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::{ParentInspect, Run, is_custom_base_image};
 use async_trait::async_trait;
 use dnf::Install;
-use osbs_config::{ImageBuildConf, parse_image_build_conf};
+use inputs::Inputs;
 use osbs_image::{
     Compression, History, ImageConfig, ImageFormat, ImageRef, LayerRequest, Store, StoredImage, write_layer,
 };
-use osbs_types::{Architecture, Phase, Platform, Position, Timestamp};
+use osbs_types::{Architecture, Phase, Platform, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("add_filesystem", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddFilesystem>()?))).accepts(
-        &["from_task_id", "poll_interval", "blocksize", "repos", "architecture", "architectures", "koji_target"],
-    )
+    PluginType::new("add_filesystem", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<AddFilesystem>()?)))
+        .purpose("Makes the root file system of a base image (FROM koji/image-build) from a kickstart file.")
+        .argument("repos", "list of URLs of repo files, whose packages can be installed besides. Default: none")
+        .argument("architecture", "platform of the file system. Default: that of the worker build, else by arches")
+        .argument("from_task_id", "task of Koji that made it; refused where there is no Koji. Default: none")
+        .accepts(&["poll_interval", "blocksize", "architectures", "koji_target", "koji_hub", "koji_proxyuser"])
+        .accepts(&["koji_ssl_certs_dir", "koji_krb_principal", "koji_krb_keytab"])
+        .reads(&[
+            "image-build.conf beside the Dockerfile, or the file that the tag of FROM names",
+            "the kickstart file it names, beside the Dockerfile, at the top of the repository or where ksurl says",
+            "labels com.redhat.component and version of the Dockerfile",
+            "config.yaml: yum_repo_allowed_domains, fetch, run",
+        ])
+        .writes(&["an image of one layer in the store, until the build ends", "state base image"])
 }
-
-/// The file that is read when FROM names none.
-const DEFAULT_CONF: &str = "image-build.conf";
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct AddFilesystem {
     architecture: Option<Platform>,
-    repos: Vec<String>,
+    repos: Option<Vec<String>>,
+    from_task_id: Option<i64>,
 }
 
 #[async_trait]
@@ -42,12 +53,20 @@ impl Plugin for AddFilesystem {
         let Some(parent) = run.parents.ordered.iter().rev().find(|name| is_custom_base_image(name)).cloned() else {
             return Ok(Done::Skipped("no parent is koji/image-build".to_owned()));
         };
-        if run.is_orchestrator() {
-            return Ok(Done::Skipped("each worker makes the file system of its own platform".to_owned()));
+        if let Some(task) = self.from_task_id {
+            let text =
+                format!("the file system of task {task} of Koji was asked for, and this site takes none from Koji");
+            let hint = "build without filesystem_koji_task_id: it is made from the kickstart file then";
+            return Err(PluginError::policy(text).with_hint(hint));
         }
-        let platform =
-            self.architecture.clone().or_else(|| run.build.platform.clone()).unwrap_or_else(Platform::native);
-        let image = self.make(run, &parent, &platform).await?;
+        let inputs = inputs::gather(run, &parent, self.repos.as_deref().unwrap_or_default()).await?;
+        if run.is_orchestrator() {
+            run.log().info(format!("workers make the file system {}, each for its platform", inputs.build.name));
+            return Ok(Done::Value(json!({"base-image-id": Value::Null, "filesystem-koji-task-id": Value::Null})));
+        }
+        let platform = self.platform(run, &inputs);
+        run.log().info(format!("making the file system {} for {platform}", inputs.build.name));
+        let image = make(run, &inputs, &platform).await?;
         let id = image.image_id().to_string();
         let name = format!("build/{}-filesystem", run.build.name);
         let reference = ImageRef { descriptor: image.manifest.clone() };
@@ -66,73 +85,27 @@ impl Plugin for AddFilesystem {
 }
 
 impl AddFilesystem {
-    async fn make(&self, run: &Run, parent: &str, platform: &Platform) -> Result<StoredImage, PluginError> {
-        let source = run.source()?;
-        let file = match parent.split_once(':') {
-            Some((_, tag)) if tag != "latest" => tag.to_owned(),
-            _ => DEFAULT_CONF.to_owned(),
-        };
-        let text = source.read_beside(&file)?.ok_or_else(|| {
-            PluginError::user(format!("FROM {parent} needs the file {file} beside the Dockerfile, and it is not there"))
-        })?;
-        let conf = parse_image_build_conf(&text, &file).map_err(|error| PluginError::from(error.to_failure()))?;
-        let kickstart_file = conf.image_build.get("kickstart").map_or("kickstart.ks", String::as_str);
-        let text = source.read_beside(kickstart_file)?.ok_or_else(|| {
-            PluginError::user(format!("{file} names the kickstart file {kickstart_file}, and it is not beside it"))
-        })?;
-        let kickstart = kickstart::parse(&text).map_err(|error| kickstart_failed(kickstart_file, &error))?;
-        for command in &kickstart.ignored {
-            run.log().debug(format!("{kickstart_file}: {command} means nothing to an image"));
-        }
-        let job = Job {
-            install: self.install(run, &conf, &kickstart, platform)?,
-            store: run.services.store.clone(),
-            architecture: run.config.architecture(platform),
-            format: run.services.imaging.format,
-            compression: run.services.imaging.compression,
-            threads: run.services.imaging.threads,
-            created: run.started,
-        };
-        run.blocking(move |cancel| job.run(cancel)).await
-    }
-
-    fn install(
-        &self,
-        run: &Run,
-        conf: &ImageBuildConf,
-        kickstart: &Kickstart,
-        platform: &Platform,
-    ) -> Result<Install, PluginError> {
-        let configured = conf.image_build.get("repo").map_or("", String::as_str).split(',');
-        let configured = configured.map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned);
-        let tree = conf.image_build.get("install_tree").filter(|url| !url.is_empty()).cloned();
-        let urls = configured.chain(tree).chain(self.repos.iter().cloned());
-        let named = urls.enumerate().map(|(index, url)| (format!("image-build-{index}"), url));
-        let architecture = |url: &str| url.replace("$basearch", platform.as_str()).replace("$arch", platform.as_str());
-        let repositories: Vec<_> =
-            kickstart.repositories.iter().cloned().chain(named).map(|(name, url)| (name, architecture(&url))).collect();
-        if repositories.is_empty() {
-            return Err(PluginError::user("neither the kickstart file nor image-build.conf names a repository")
-                .with_hint("add a line to the kickstart file: repo --name=main --baseurl=URL"));
-        }
-        Ok(Install {
-            platform: platform.clone(),
-            release: conf.image_build.get("version").cloned().unwrap_or_else(|| "1".to_owned()),
-            repositories,
-            packages: kickstart.packages.clone(),
-            excluded: kickstart.excluded.clone(),
-            scripts: kickstart.post.clone(),
-            gpg_key: conf.image_build.get("gpgkey").cloned(),
-            folder: run.workdir()?.join("filesystem"),
-            program_path: run.services.program_path.clone(),
-            imaging: run.services.imaging.clone(),
-            log: run.log().clone(),
-        })
+    /// As given, else this machine's if `arches` has it, else the first there.
+    fn platform(&self, run: &Run, inputs: &Inputs) -> Platform {
+        let listed = &inputs.build.platforms;
+        let native = Platform::native();
+        let by_list = || if listed.contains(&native) { None } else { listed.first().cloned() };
+        self.architecture.clone().or_else(|| run.build.platform.clone()).or_else(by_list).unwrap_or(native)
     }
 }
 
-fn kickstart_failed(file: &str, error: &KickstartError) -> PluginError {
-    PluginError::user(error.to_string()).at(Position { file: file.to_owned(), line: error.line(), column: None })
+async fn make(run: &Run, inputs: &Inputs, platform: &Platform) -> Result<StoredImage, PluginError> {
+    let imaging = &run.services.imaging;
+    let job = Job {
+        install: Install::new(run, inputs, platform)?,
+        store: run.services.store.clone(),
+        architecture: run.config.architecture(platform),
+        format: imaging.format,
+        compression: imaging.compression,
+        threads: imaging.threads,
+        created: run.started,
+    };
+    run.blocking(move |cancel| job.run(cancel)).await
 }
 
 /// What the thread owns.

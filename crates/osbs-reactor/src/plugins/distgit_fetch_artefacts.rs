@@ -190,12 +190,11 @@ mod tests {
     async fn a_flood_ends_in_the_log() {
         let mut test = with_script("head -c 40000000 /dev/zero | tr '\\0' x; echo; echo lost >&2; exit 7").await;
         let failure = test.plugin(&plugin(), json!({})).await.unwrap_err().into_failure();
-        assert!(failure.causes.last().is_some_and(|line| line == "lost" || line.starts_with("xxx")), "{failure}");
-        assert!(failure.causes.iter().all(|line| line.len() <= 300) && failure.causes.len() <= 10);
+        assert_eq!(failure.causes, ["lost"]);
         let texts = test.log_texts();
         let logged: usize = texts.iter().map(String::len).sum();
-        assert!((30_000_000..34_000_000).contains(&logged), "{logged}");
-        assert!(texts.last().is_some_and(|text| text.contains("more bytes of output were not kept")));
+        assert!((8_000_000..9_000_000).contains(&logged), "{logged}");
+        assert!(texts.last().is_some_and(|text| text.contains("more lines of output")));
     }
 
     /// No process has `mark` in its command line any more.
