@@ -369,11 +369,9 @@ async fn floating_names_move_everywhere_or_nowhere() {
 }
 
 /// A run that has pushed `ns/web:u` and `ns/web:1-1`, an index over both images, of which Pulp has taken a copy.
-async fn published(server: &Server, worker: bool) -> (TestRun, Vec<Digest>) {
+async fn published(server: &Server) -> (TestRun, Vec<Digest>) {
     let mut lists = PluginLists::default();
-    if !worker {
-        lists.buildstep_plugins.push(PluginEntry::new("orchestrate_build"));
-    }
+    lists.buildstep_plugins.push(PluginEntry::new("orchestrate_build"));
     lists.postbuild_plugins.push(PluginEntry::new("pulp_sync"));
     let mut test = run_with("FROM scratch\n", &[], lists).await;
     let config = json!({"version": 1, "registries": [{"url": server.host}]});
@@ -406,7 +404,7 @@ async fn what_only_served_pulp_is_deleted() {
         return;
     }
     let server = Server::deleting();
-    let (mut test, ours) = published(&server, false).await;
+    let (mut test, ours) = Box::pin(published(&server)).await;
     // Somebody else's: an older image, and one of ours under a tag that is not of this build.
     let old = pushed(&server, "ns/web:0-9", "amd64", "A=old").await;
     osbs_registry::copy_manifest(&server.client(), "ns/web", &ours[2], "keep").await.unwrap();
@@ -428,7 +426,7 @@ async fn what_only_served_pulp_is_deleted() {
     assert!(test.run.pushed.is_empty(), "the record tells of Pulp only");
 
     // Again: all gone already, and that is no failure.
-    let (mut again, ours) = published(&server, false).await;
+    let (mut again, ours) = Box::pin(published(&server)).await;
     for digest in &ours[1..] {
         let _ = server.client().delete_manifest("ns/web", digest).await;
     }
@@ -443,7 +441,7 @@ async fn an_index_of_another_build_keeps_its_members() {
         return;
     }
     let server = Server::deleting();
-    let (mut test, ours) = published(&server, false).await;
+    let (mut test, ours) = Box::pin(published(&server)).await;
     let arm = server.client().manifest("ns/web", &osbs_types::Reference::Digest(ours[1].clone())).await.unwrap();
     let member = IndexMember { manifest: arm.descriptor, architecture: osbs_types::Architecture::new("arm64") };
     put_index(&server.client(), "ns/web", "theirs", &build_index(&[member])).await.unwrap();
@@ -463,7 +461,7 @@ async fn a_registry_that_does_not_delete() {
         return;
     }
     let server = Server::start();
-    let (mut test, ours) = published(&server, false).await;
+    let (mut test, ours) = Box::pin(published(&server)).await;
     let done = plugin(&mut test, "delete_from_registry", Phase::Exit, json!({})).await.unwrap();
     assert_eq!(done, Done::Value(json!([])));
     assert!(test.log_texts().iter().any(|line| line.contains("does not delete")));

@@ -176,9 +176,9 @@ impl RegistryError {
     /// Whose fault.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // 405: the registry does not do that at all; it is read-only, or deletion is switched off.
+            Self::Denied { .. } | Self::Status { status: 405, .. } => ErrorKind::Policy,
             Self::Transport { source, .. } => source.kind(),
-            // The registry does not do that at all: it is read-only, or deletion is switched off.
-            Self::Status { status: 405, .. } => ErrorKind::Policy,
             Self::Status { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
@@ -189,7 +189,6 @@ impl RegistryError {
             | Self::MediaType { .. }
             | Self::NoSuchPlatform { .. }
             | Self::Uri(_) => ErrorKind::User,
-            Self::Denied { .. } => ErrorKind::Policy,
             Self::Store { source, .. } => source.kind(),
             Self::Credentials(error) => error.kind(),
             Self::Cancelled { .. } => ErrorKind::Cancelled,

@@ -46,7 +46,7 @@ struct Native;
 impl Plugin for Native {
     async fn run(&mut self, run: &mut Run) -> PluginResult {
         let job = Job::of(run)?;
-        let upload = start_upload(run, &job.dockerfile).await;
+        let upload = start_upload(run, &job.dockerfile).await?;
         let (sink, outcome) = upload.map_or((None, None), |(sink, outcome)| (Some(sink), Some(outcome)));
         let log = run.log().clone();
         let lines = std::sync::Arc::new(AtomicUsize::new(0));
@@ -251,16 +251,18 @@ impl BuildObserver for Relay {
 }
 
 /// Opens an upload of the new layer at the first registry. Not being able to is no failure: `tag_and_push` tries again,
-/// with retries, and tells.
-async fn start_upload(run: &Run, dockerfile: &Dockerfile) -> Option<(UploadSink, UploadOutcome)> {
-    let targets = push_targets(run).await.ok()?;
-    let target = targets.first()?;
-    let repository = image_repository(run, dockerfile).ok()?;
+/// with retries, and tells. A login or certificate that the site has not put in its place is one: nothing that is built
+/// could be pushed.
+async fn start_upload(run: &Run, dockerfile: &Dockerfile) -> Result<Option<(UploadSink, UploadOutcome)>, PluginError> {
+    let targets = push_targets(run).await?;
+    let Some((target, repository)) = targets.first().zip(image_repository(run, dockerfile).ok()) else {
+        return Ok(None);
+    };
     match target.client.start_upload(repository.repository()).await {
-        Ok(upload) => Some(upload.into_sink()),
+        Ok(upload) => Ok(Some(upload.into_sink())),
         Err(error) => {
             run.log().debug(format!("the layer will be pushed when it is whole: {error}"));
-            None
+            Ok(None)
         }
     }
 }

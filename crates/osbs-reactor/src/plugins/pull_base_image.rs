@@ -77,7 +77,7 @@ impl Plugin for PullBaseImage {
             }
             let mut parent = self.parent(run, written, index).await?;
             if self.check_platforms {
-                resolve::check_and_capture(run, &parent).await?;
+                Box::pin(resolve::check_and_capture(run, &parent)).await?;
             } else if run.is_orchestrator() {
                 // The templates of arrangements 1 to 5 ask for no check. The digest is fixed all the same, once a build.
                 resolve::capture(run, &parent).await?;
@@ -87,7 +87,8 @@ impl Plugin for PullBaseImage {
             if inspect_only {
                 inspect_base(run, &parent).await?;
             } else {
-                bring(run, &mut parent).await?;
+                // Boxed: a large future, in an orchestrator never needed.
+                Box::pin(bring(run, &mut parent)).await?;
             }
             if parent.is_base {
                 run.parents.base_image = Some(usable.clone());

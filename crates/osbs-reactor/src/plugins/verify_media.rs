@@ -102,14 +102,11 @@ async fn media_types(registry: &OutputRegistry, name: &PullSpec) -> Result<BTree
         let index = Index::parse(&named.bytes, media_type, digest.as_str(), &Limits::default())?;
         for member in index.manifests {
             let found = client.head_manifest(repository, &Reference::Digest(member.digest.clone())).await;
-            match found.map_err(failed)? {
-                Some(found) => types.insert(found.media_type),
-                None => {
-                    let text =
-                        format!("the index {}/{name} lists {}, which is not there", registry.host, member.digest);
-                    return Err(PluginError::remote(text));
-                }
+            let Some(found) = found.map_err(failed)? else {
+                let text = format!("the index {}/{name} lists {}, which is not there", registry.host, member.digest);
+                return Err(PluginError::remote(text));
             };
+            types.insert(found.media_type);
         }
     }
     Ok(types)
