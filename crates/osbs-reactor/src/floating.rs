@@ -60,9 +60,13 @@ impl Run {
     }
 
     /// What this build has pushed, as its record tells it: with the names that wait, because the record is written before
-    /// they move; a failed build moves none.
+    /// they move; a failed build moves none. Of an orchestrator that has published to Pulp, Pulp's registry only
+    /// (`reactor.md` 3.5.7).
     pub fn published(&self) -> Vec<PushedRegistry> {
         let mut published = self.pushed.clone();
+        if self.is_orchestrator() && published.iter().any(|registry| registry.server_side_sync) {
+            published.retain(|registry| registry.server_side_sync);
+        }
         for waiting in self.floating.iter().filter(|_| !self.has_failed()) {
             let host = waiting.registry.host();
             if let Some(registry) = published.iter_mut().find(|registry| registry.host == host) {

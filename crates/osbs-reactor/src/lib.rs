@@ -22,6 +22,7 @@ mod man_page;
 mod plugin;
 pub mod plugin_reference;
 pub mod plugins;
+mod pulp;
 mod push_targets;
 mod registries;
 mod repo_file;
@@ -41,6 +42,7 @@ pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
 };
+pub use pulp::PulpRepository;
 pub use registries::{OutputRegistry, RegistryAccess, RegistryArg};
 pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,

@@ -5,6 +5,7 @@
 use crate::build_json::BuildJson;
 use crate::events::{CORE_LOGGER, Logger};
 use crate::floating::FloatingName;
+use crate::pulp::PulpRepository;
 use crate::plugin::{BuildResult, BuiltImageId, PluginError};
 use crate::services::Services;
 use crate::source::SourceTree;
@@ -55,6 +56,8 @@ pub struct Run {
     pub pushed: Vec<PushedRegistry>,
     /// Names that move at the end of the run, when everything else has succeeded.
     pub floating: Vec<FloatingName>,
+    /// What this build has brought to Pulp, published or not.
+    pub pulp: Vec<PulpRepository>,
     /// What the builder said; `None` before, which counts as failed.
     pub build_result: Option<BuildResult>,
     /// The image a worker has built.
@@ -109,6 +112,7 @@ impl Run {
             tags: TagConf::default(),
             pushed: Vec::new(),
             floating: Vec::new(),
+            pulp: Vec::new(),
             build_result: None,
             built: None,
             original_dockerfile: None,
@@ -418,6 +422,8 @@ pub struct PushedRegistry {
     pub digests: BTreeMap<String, BTreeMap<String, Digest>>,
     /// The image configuration it serves.
     pub config: Option<Value>,
+    /// Pulp's, which has fetched the image out of another one of these and shows it to clients.
+    pub server_side_sync: bool,
 }
 
 impl Run {

@@ -60,6 +60,11 @@ mod koji_upload;
 mod native;
 mod orchestrate_build;
 mod pull_base_image;
+mod pulp_publish;
+mod pulp_pull;
+mod pulp_push;
+mod pulp_sync;
+mod pulp_tag;
 pub(crate) mod push_floating_tags;
 mod reactor_config;
 mod remove_built_image;
@@ -103,6 +108,11 @@ pub fn all() -> PluginTypes {
         koji_upload::plugin(),
         orchestrate_build::plugin(),
         pull_base_image::plugin(),
+        pulp_publish::plugin(),
+        pulp_pull::plugin(),
+        pulp_push::plugin(),
+        pulp_sync::plugin(),
+        pulp_tag::plugin(),
         push_floating_tags::plugin(),
         reactor_config::plugin(),
         remove_built_image::plugin(),

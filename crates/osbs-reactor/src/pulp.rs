@@ -1,0 +1,361 @@
+//! Which Pulp a run talks to, and what it has brought there: shared by the plugins `pulp_*`.
+//!
+//! From `pulp` of the site's configuration, else from plugin arguments (arrangements 1 to 5). Makes clients and names, and
+//! publishes; what is uploaded or synchronised is the plugins' own.
+
+use crate::events::Logger;
+use crate::plugin::{Classified, PluginError};
+use crate::registries::RegistryAccess;
+use crate::run::{PushedRegistry, Run};
+use osbs_config::{PulpAuth, PulpConfig, RegistryUri};
+use osbs_http::Transport;
+use osbs_pulp::{Href, Login, LoginError, Pulp, PulpError, Server, ServerUrlError, TaskProgress, Wait};
+use osbs_registry::{Credentials, Registry, RegistryConfig};
+use osbs_types::{Digest, ErrorKind, Failure, PullSpec, Secret};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How long a task, or the appearance of an image, is waited for unless the site says something else (`reactor.md` 1.10).
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// What a client gets of the digests recorded for a name (`reactor.md` 1.13).
+const PREFERENCE: [&str; 4] = ["v2_list", "oci_index", "oci", "v2"];
+
+/// The arguments that all plugins of Pulp know, for runs without a site's configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PulpArgs {
+    /// URL of Pulp 3.
+    pub pulp_registry_name: Option<String>,
+    /// Folder with `pulp.cer` and `pulp.key`, or with `username` and `password`.
+    pub pulp_secret_path: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub pulp_repo_prefix: Option<String>,
+}
+
+/// One thing in Pulp that clients are to see after success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulpRepository {
+    /// Its name in Pulp.
+    pub name: String,
+    /// Where clients shall see it: `namespace/repo`.
+    pub base_path: String,
+    /// The version with what this build has brought.
+    pub version: Href,
+    /// Whether this build made that version.
+    pub is_new: bool,
+    /// Tag -> digest; for archives tag -> nothing.
+    pub tags: BTreeMap<String, Option<Digest>>,
+    /// Holds image archives as files, not images.
+    pub holds_archives: bool,
+}
+
+/// Pulp, as a run uses it.
+pub(crate) struct PulpSite {
+    pub client: Pulp,
+    /// Where clients pull.
+    pub registry: RegistryUri,
+    pub limit: Duration,
+    prefix: String,
+    login: Option<Login>,
+    insecure: bool,
+    transport: Transport,
+}
+
+impl Classified for PulpError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(Self::hint(self).to_owned())
+    }
+}
+
+impl Classified for LoginError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "give `pulp.auth` in config.yaml (or the secret) one of them; `osbs config set-secret` makes one"
+                .to_owned(),
+        )
+    }
+}
+
+impl Classified for ServerUrlError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Policy
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "give `pulp.url` in config.yaml; without one, `pulp.name` or `pulp_registry_name` must be the URL"
+                .to_owned(),
+        )
+    }
+}
+
+impl Run {
+    /// Pulp, logged in as configured.
+    ///
+    /// # Errors
+    /// It is not configured, or its configuration cannot be used.
+    pub(crate) async fn pulp(&self, args: &PulpArgs) -> Result<PulpSite, PluginError> {
+        let config = self.config.pulp.as_ref();
+        let login = match config {
+            Some(config) => Some(self.configured_login(config).await?),
+            None => self.login_of_arguments(args).await?,
+        };
+        let named =
+            config.map(|config| config.url.as_ref().unwrap_or(&config.name)).or(args.pulp_registry_name.as_ref());
+        let url =
+            named.ok_or_else(|| PluginError::policy("no Pulp is configured").with_hint("add `pulp` to config.yaml"))?;
+        let insecure = config.is_some_and(|config| config.insecure);
+        let server = Server::new(url, insecure)?;
+        let own = format!("{}://{}", server.root().scheme(), server.host());
+        let registry = match config.and_then(|config| config.registry.clone()) {
+            Some(registry) => registry,
+            None => own.parse().map_err(|error| PluginError::policy(format!("{error}")))?,
+        };
+        let transport = match config.and_then(|config| config.ca_file.as_deref()) {
+            Some(path) => self.services.transport.trusting(self.pem(path).await?.as_bytes())?,
+            None => self.services.transport.clone(),
+        };
+        let client = Pulp::new(transport.clone(), server, login.as_ref())?;
+        let seconds = config.and_then(|config| config.timeout);
+        let prefix = config.map_or(&args.pulp_repo_prefix, |config| &config.repository_prefix);
+        Ok(PulpSite {
+            client,
+            registry,
+            limit: seconds.map_or(LIMIT, |seconds| Duration::from_secs(seconds.into())),
+            prefix: prefix.clone().unwrap_or_default(),
+            login,
+            insecure,
+            transport,
+        })
+    }
+
+    async fn configured_login(&self, config: &PulpConfig) -> Result<Login, PluginError> {
+        match &config.auth {
+            PulpAuth::Ssl { certs_dir } => Ok(Login::read(&self.secret_path(certs_dir).await?)?),
+            PulpAuth::Password { username, password } => {
+                Ok(Login::Password { username: username.clone(), password: password.clone() })
+            }
+        }
+    }
+
+    /// Name and password are preferred to a secret (`reactor.md` 3.4.5).
+    async fn login_of_arguments(&self, args: &PulpArgs) -> Result<Option<Login>, PluginError> {
+        if let (Some(username), Some(password)) = (&args.username, &args.password) {
+            return Ok(Some(Login::Password { username: username.clone(), password: Secret::new(password) }));
+        }
+        match &args.pulp_secret_path {
+            Some(path) => Ok(Some(Login::read(&self.secret_path(path).await?)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The text of a file with certificates that the configuration names.
+    pub(crate) async fn pem(&self, path: &str) -> Result<String, PluginError> {
+        let file = self.secret_path(path).await?;
+        let read = tokio::fs::read_to_string(&file).await;
+        read.map_err(|error| PluginError::policy(format!("the certificates {path} of Pulp cannot be read: {error}")))
+    }
+
+    /// The tags this build gives, by repository.
+    pub(crate) fn tags_by_repository(&self) -> BTreeMap<String, Vec<String>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.tags.all() {
+            found.entry(name.repository().to_owned()).or_default().push(name.tag().unwrap_or("latest").to_owned());
+        }
+        found
+    }
+
+    /// What this build has pushed under a name, in that registry if something went there, else in the first one.
+    pub(crate) fn pushed_digest(&self, host: &str, name: &PullSpec) -> Option<Digest> {
+        let own = |registry: &&PushedRegistry| !registry.server_side_sync;
+        let there = self.pushed.iter().filter(own).find(|registry| registry.host == host);
+        let registry = there.or_else(|| self.pushed.iter().find(own))?;
+        let versions = registry.digests.get(&name.with_explicit_tag().with_registry(None).to_string())?;
+        PREFERENCE.iter().find_map(|version| versions.get(*version)).cloned()
+    }
+}
+
+impl PulpSite {
+    /// The name of an image's repository in Pulp (`reactor.md` 1.11).
+    pub(crate) fn repository_id(&self, repository: &str) -> String {
+        format!("{}{}", self.prefix, repository.replace('/', "-"))
+    }
+
+    /// The same for its archives.
+    pub(crate) fn archives_id(&self, repository: &str) -> String {
+        format!("{}-archives", self.repository_id(repository))
+    }
+
+    /// How tasks are waited for in this run; their progress goes into the log.
+    pub(crate) fn wait<'a>(&self, run: &'a Run, progress: &'a TaskLog) -> Wait<'a> {
+        Wait { limit: self.limit, cancel: run.cancel(), progress: &progress.tell }
+    }
+
+    /// Pulp's registry as clients see it, with our login, which a private distribution asks for.
+    pub(crate) fn pull_client(&self) -> Result<Registry, PluginError> {
+        let mut config = RegistryConfig::new(&self.registry.uri(), self.insecure)?;
+        if let Some(Login::Password { username, password }) = &self.login {
+            config = config.with_credentials(Credentials::single(&self.registry.host, username, password.clone()));
+        }
+        let transport = match &self.login {
+            Some(Login::Certificate { pem }) => self.transport.presenting(pem)?,
+            _ => self.transport.clone(),
+        };
+        Ok(Registry::new(transport, config))
+    }
+
+    /// Shows clients all that this build has brought: all of it, or, when something fails, nothing. Gives the names under
+    /// which images can be pulled now.
+    pub(crate) async fn publish(&self, run: &mut Run) -> Result<Vec<String>, PluginError> {
+        let progress = TaskLog::of(run);
+        let brought = run.pulp.clone();
+        let mut before: Vec<(&PulpRepository, Option<Href>)> = Vec::new();
+        for repository in &brought {
+            let shown = self.shown(repository).await?;
+            before.push((repository, shown));
+            if let Err(error) = self.publish_one(run, repository, &progress).await {
+                self.restore(run, &before, &progress).await;
+                return Err(error.into());
+            }
+        }
+        let mut names = Vec::new();
+        for repository in brought.iter().filter(|repository| !repository.holds_archives) {
+            let registry = run.pushed_registry(&self.registry.host);
+            registry.server_side_sync = true;
+            for (tag, digest) in &repository.tags {
+                let key = format!("{}:{tag}", repository.base_path);
+                names.push(format!("{}/{key}", self.registry.host));
+                if let Some(digest) = digest {
+                    let version = run.version_of(digest);
+                    run.pushed_registry(&self.registry.host)
+                        .digests
+                        .entry(key)
+                        .or_default()
+                        .insert(version, digest.clone());
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// The version that clients see now.
+    async fn shown(&self, repository: &PulpRepository) -> Result<Option<Href>, PulpError> {
+        if repository.holds_archives {
+            return Ok(None);
+        }
+        Ok(self.client.distribution(&repository.base_path).await?.and_then(|distribution| distribution.shows))
+    }
+
+    async fn publish_one(&self, run: &Run, repository: &PulpRepository, progress: &TaskLog) -> Result<(), PulpError> {
+        let wait = self.wait(run, progress);
+        let PulpRepository { name, base_path, version, .. } = repository;
+        let address = if repository.holds_archives {
+            let base_path = format!("image-archives/{base_path}");
+            self.client.publish_files(name, &base_path, version, &wait).await?.address
+        } else {
+            let shown = self.shown(repository).await?;
+            let newer = shown.filter(|shown| {
+                shown.repository() == version.repository() && shown.version_number() > version.version_number()
+            });
+            if let Some(newer) = newer {
+                // Of a later build; it holds ours, and going back would take that build's names away.
+                run.log().info(format!("{base_path}: the later version {newer} is published already"));
+                return Ok(());
+            }
+            self.client.publish(name, base_path, version, &wait).await?.address
+        };
+        run.log().info(format!("published {}", address.unwrap_or_else(|| base_path.clone())));
+        Ok(())
+    }
+
+    /// Back to what clients saw before.
+    async fn restore(&self, run: &Run, before: &[(&PulpRepository, Option<Href>)], progress: &TaskLog) {
+        for (repository, shown) in before {
+            let Some(shown) = shown else { continue };
+            let wait = self.wait(run, progress);
+            let restored = self.client.publish(&repository.name, &repository.base_path, shown, &wait).await;
+            if let Err(error) = restored {
+                run.log().warning(format!("{} may show the new image already: {error}", repository.base_path));
+            }
+        }
+    }
+
+    /// After a failed build: the versions it made, which nobody has seen, go. What cannot be removed is told and harmless.
+    pub(crate) async fn withdraw(&self, run: &mut Run) {
+        let progress = TaskLog::of(run);
+        for repository in std::mem::take(&mut run.pulp).into_iter().filter(|repository| repository.is_new) {
+            let removed = self.client.delete_version(&repository.version, &self.wait(run, &progress)).await;
+            match removed {
+                Ok(()) => run.log().info(format!("{}: what this build brought to Pulp is removed", repository.name)),
+                Err(error) => {
+                    let failure = Failure::new(error.kind(), &error);
+                    let version = &repository.version;
+                    run.log()
+                        .warning(format!("{version} of {} stays in Pulp, unpublished: {failure}", repository.name));
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    /// The key of a digest in records: as the registry's own record has it.
+    fn version_of(&self, digest: &Digest) -> String {
+        let all = self.pushed.iter().flat_map(|registry| registry.digests.values()).flatten();
+        let mut known = all.filter(|(_, known)| *known == digest);
+        known.next().map_or_else(|| "oci".to_owned(), |(version, _)| version.clone())
+    }
+
+    /// How to reach the registry that Pulp is to sync from, as the reactor knows it.
+    pub(crate) fn access_of_first_registry(&self, host: &str) -> Option<RegistryAccess<'_>> {
+        let entries = &self.config.registries;
+        let entry = entries.iter().find(|entry| entry.uri.host == host).or_else(|| entries.first())?;
+        Some(RegistryAccess {
+            uri: &entry.uri,
+            insecure: entry.insecure,
+            credentials: entry.cfg_path.as_deref(),
+            ca_file: entry.ca_file.as_deref(),
+        })
+    }
+}
+
+/// Tells the log how far a task is, each step once.
+pub(crate) struct TaskLog {
+    pub tell: Box<dyn Fn(&str, &TaskProgress) + Send + Sync>,
+}
+
+impl TaskLog {
+    pub(crate) fn of(run: &Run) -> Self {
+        Self::new(run.log().clone())
+    }
+
+    fn new(log: Logger) -> Self {
+        let told = Mutex::new(BTreeSet::new());
+        let tell = move |action: &str, progress: &TaskProgress| {
+            let (Some(done), what) = (progress.done.filter(|done| *done > 0), &progress.message) else { return };
+            let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            let printable = what.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect::<String>();
+            let line = format!("{action}: {printable} {done}{total}");
+            // A hostile Pulp shall not fill the log.
+            if let Ok(mut told) = told.lock()
+                && told.len() < 1000
+                && told.insert(line.clone())
+            {
+                log.info(line);
+            }
+        };
+        Self { tell: Box::new(tell) }
+    }
+}
