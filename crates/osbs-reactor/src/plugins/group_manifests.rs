@@ -4,6 +4,7 @@
 //! First everything is brought into every target repository, then it gets its unique and primary names: a failure in
 //! between leaves no name on half an image. Floating names wait for the end of the run.
 
+use super::store_metadata_in_osv3::announce_pushes;
 use crate::floating::{FloatingName, version};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::registries::{OutputRegistry, RegistryArg, refused};
@@ -96,6 +97,7 @@ impl Plugin for GroupManifests {
         for plan in &plans {
             plan.bring_everything(run).await?;
         }
+        announce_pushes(run, &plans.iter().map(|plan| &*plan.registry.host).collect::<Vec<_>>()).await?;
         let mut tagged = Vec::new();
         for class in [TagClass::Unique, TagClass::Primary, TagClass::Floating] {
             for name in run.tags.class(class).to_vec() {

@@ -6,7 +6,7 @@ use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::{Run, TagClass};
 use async_trait::async_trait;
 use osbs_cluster::BuildPatch;
-use osbs_types::{Phase, without_logins};
+use osbs_types::{Phase, PullSpec, without_logins};
 use serde_json::{Map, Value, json};
 
 /// The plugin.
@@ -47,7 +47,7 @@ impl Plugin for StoreMetadata {
         let labels = labels(run);
         let mut patch = BuildPatch::default();
         for (name, value) in &annotations {
-            patch = patch.annotation(name, value.as_str().unwrap_or_default());
+            patch = patch.annotation(name, run.services.events.mask(value.as_str().unwrap_or_default()));
         }
         for (name, value) in &labels {
             patch = patch.label(name, value.as_str().unwrap_or_default());
@@ -170,6 +170,26 @@ fn overridden_by_builder(run: &Run, all: &mut Map<String, Value>) {
 /// What says which names stand where, for whoever has to correct it.
 pub(super) fn annotations_of_pushes(run: &Run) -> [(&'static str, String); 2] {
     [("repositories", repositories(run).to_string()), ("digests", digests(run).to_string())]
+}
+
+/// Records the names that are about to be pushed to these registries. A build that is killed leaves no name of which
+/// nobody knows; one that is not records in the end what really was pushed.
+pub(super) async fn announce_pushes(run: &Run, hosts: &[&str]) -> Result<(), PluginError> {
+    let of = |class| {
+        let names = run.tags.class(class).iter().filter(|name| !run.moves_last(name));
+        let full = |name: &PullSpec| -> Vec<String> {
+            hosts.iter().map(|host| format!("{host}/{}", name.with_explicit_tag())).collect()
+        };
+        names.flat_map(full).collect::<Vec<_>>()
+    };
+    let announced = json!({
+        "primary": of(TagClass::Primary),
+        "unique": of(TagClass::Unique),
+        "floating": of(TagClass::Floating),
+    });
+    let patch = BuildPatch::default().annotation("repositories", announced.to_string());
+    run.services.cluster.update_build(&run.build.name, patch).await?;
+    Ok(())
 }
 
 /// Every name on every registry this build has pushed it to.

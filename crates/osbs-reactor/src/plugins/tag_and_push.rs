@@ -3,6 +3,7 @@
 //! Registries are served side by side. What is recorded of a registry is what was put there (M10, M11), as soon as it is
 //! there: a failing registry takes nothing away from the record of another. Names that move wait for the end of the run.
 
+use super::store_metadata_in_osv3::announce_pushes;
 use crate::floating::FloatingName;
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::push_targets::push_targets;
@@ -97,6 +98,7 @@ impl Plugin for TagAndPush {
         let bytes: Arc<[u8]> = run.services.store.read_small(&image.manifest, MAX_MANIFEST)?.into();
         let (store, cancel) = (run.services.store.clone(), run.cancel().clone());
         let shared = Arc::new(Shared { store, image, bytes, cancel });
+        announce_pushes(run, &targets.iter().map(|target| &*target.host).collect::<Vec<_>>()).await?;
         let pushed = push_everywhere(run, &shared, &targets).await?;
         leave_for_the_end(run, &shared, &targets);
         run.facts.insert("pull_specs".into(), pushed.clone().into());
