@@ -1,6 +1,7 @@
 //! `config.yaml`, the reactor's environment configuration (`reactor.md` 5.1): the whole schema, read and checked even where
 //! nothing uses a key yet, so that a site learns of a mistake before a build does.
 
+mod hidden;
 mod pulp;
 mod run;
 mod services;
@@ -268,7 +269,7 @@ fn read_fields(checker: &Checker, node: &Node) -> ReactorConfig {
         skip_koji_check_for_base_image: root.boolean("skip_koji_check_for_base_image").unwrap_or(false),
         deep_manifest_list_inspection: root.boolean("deep_manifest_list_inspection").unwrap_or(true),
         fail_on_digest_mismatch: root.boolean("fail_on_digest_mismatch").unwrap_or(true),
-        hide_files: root.object("hide_files").and_then(hide_files),
+        hide_files: root.object("hide_files").and_then(hidden::hide_files),
         fetch: root.object("fetch").map(services::fetch).unwrap_or_default(),
         run: root.object("run").map(run::run).unwrap_or_default(),
         reproducible: root.boolean("reproducible").unwrap_or(false),
@@ -434,29 +435,6 @@ fn source_registry(fields: Fields<'_>) -> Option<SourceRegistry> {
     let RegistryAccess { uri, insecure, cfg_path, ca_file } = registry_access(&fields);
     fields.finish(Severity::Error);
     Some(SourceRegistry { uri: uri?, insecure, cfg_path, ca_file })
-}
-
-fn hide_files(fields: Fields<'_>) -> Option<HideFiles> {
-    fields.tell("tmpdir", Fact::NotEmpty);
-    fields.tell("files", Fact::Distinct);
-    fields.tell("files[0]", Fact::NotEmpty);
-    let tmpdir = fields.required_text("tmpdir");
-    let files = fields.require("files").map(|node| (node, fields.checker.texts(node, &fields.path_of("files"))));
-    if let (Some(""), Some(node)) = (tmpdir.as_deref(), fields.get("tmpdir")) {
-        fields.checker.bad_value(node, &fields.path_of("tmpdir"), "", "a folder name");
-    }
-    if let Some((node, files)) = &files {
-        let mut sorted: Vec<&String> = files.iter().collect();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if files.is_empty() || files.iter().any(String::is_empty) || sorted.len() != files.len() {
-            let found = files.join(", ");
-            let path = fields.path_of("files");
-            fields.checker.bad_value(node, &path, &found, "a list of different file names, at least one");
-        }
-    }
-    fields.finish(Severity::Error);
-    Some(HideFiles { tmpdir: tmpdir?, files: files?.1 })
 }
 
 fn build_image_override(root: &Fields<'_>) -> BTreeMap<Platform, String> {
