@@ -4,6 +4,7 @@
 //! waiting already. It does not decide what is worth an event: plugins and the engine do.
 
 use osbs_types::{Event, EventKind, Failure, Level, LogLine, Phase, Timestamp, render_log_line};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -25,6 +26,11 @@ pub trait EventSink: Send + Sync {
     /// What went wrong first.
     fn check(&self) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// A text for a record that is no event, without what this sink lets into no event.
+    fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(text)
     }
 }
 

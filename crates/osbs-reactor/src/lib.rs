@@ -19,6 +19,7 @@ pub mod imaging;
 pub mod input;
 mod kickstart;
 mod man_page;
+pub mod masking;
 mod plugin;
 pub mod plugin_reference;
 pub mod plugins;

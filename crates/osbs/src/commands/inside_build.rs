@@ -16,6 +16,7 @@ use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
 use osbs_reactor::events::{EventSink, FileSink, SystemClock, TextSink};
 use osbs_reactor::imaging::Imaging;
+use osbs_reactor::masking::{MaskingSink, SecretTexts};
 use osbs_reactor::input::{Input, InputOptions, read_input};
 use osbs_reactor::{ClientWorkers, Reactor, Run, Services, plugins};
 use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp, quantity};
@@ -68,8 +69,9 @@ pub(crate) async fn run(session: &Session, args: InsideBuildArgs) -> Result<u8, 
         by_hand(session, &mut env)?;
     }
     let events = event_sink(env.get("OSBS_EVENTS").map(Path::new), session.level())?;
-    let events: Arc<dyn EventSink> = dump::Watching::over(events)?;
-    match prepare_and_run(args, env, &events).await {
+    let masking = MaskingSink::over(events);
+    let events: Arc<dyn EventSink> = dump::Watching::over(Arc::clone(&masking) as Arc<dyn EventSink>)?;
+    match prepare_and_run(args, env, &events, &masking).await {
         Ok(code) => Ok(code),
         Err(failure) => {
             events.emit(&Event { time: Timestamp::now(), kind: EventKind::Failure(failure.clone()) });
@@ -108,6 +110,7 @@ async fn prepare_and_run(
     args: InsideBuildArgs,
     env: BTreeMap<String, String>,
     events: &Arc<dyn EventSink>,
+    masking: &MaskingSink,
 ) -> Result<u8, Failure> {
     let cancel = CancellationToken::new();
     cancel_on_term(cancel.clone())?;
@@ -119,6 +122,7 @@ async fn prepare_and_run(
     };
     let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
     let place = Place::of(&env, &input).await?;
+    masking.mask_from_now_on(&secret_texts(&place, input.reactor_config.as_deref()).await)?;
     let services = services(&place, &env, events)?;
     let mut run = Run::new(input.build_json, place.build, services, cancel);
     run.user_params = input.user_params.unwrap_or_default();
@@ -129,6 +133,22 @@ async fn prepare_and_run(
     let report = Reactor::new(plugins::all()).run(&mut run).await;
     events.flush();
     Ok(report.outcome.map_or_else(|failure| failure.kind.exit_code(), |()| 0))
+}
+
+/// What no log of this build may hold: its secrets, and the passwords of its configuration.
+async fn secret_texts(place: &Place, reactor_config: Option<&str>) -> SecretTexts {
+    let mut texts = SecretTexts::default();
+    if let Some(text) = reactor_config {
+        texts.add_reactor_config(text);
+    }
+    for mount in &place.build.secrets {
+        // One that cannot be read cannot be shown either.
+        let Ok(data) = place.cluster.get_secret(&mount.secret).await else { continue };
+        for key in data.keys() {
+            texts.add_file(key, data.reveal(key).unwrap_or_default());
+        }
+    }
+    texts
 }
 
 /// The first SIGTERM or SIGINT cancels the build; further ones change nothing, so that exit plugins always complete.

@@ -4,6 +4,7 @@
 
 use osbs_reactor::events::EventSink;
 use osbs_types::{ErrorKind, Event, EventKind, Failure, Phase};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -83,5 +84,9 @@ impl EventSink for Watching {
 
     fn check(&self) -> Result<(), Failure> {
         self.inner.check()
+    }
+
+    fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.inner.mask(text)
     }
 }
