@@ -491,3 +491,31 @@ fn a_secret_that_is_not_there_is_told_before_the_build() {
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(done.err.contains("value:relative/path") && done.err.contains("an absolute path"), "{}", done.err);
 }
+
+/// A program that the site itself configured may read what the build may read, and print it.
+#[test]
+fn what_is_in_a_secret_is_masked_wherever_it_is_printed() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    fs::write(world.path("value"), format!("{CANARY}\n")).expect("written");
+    world.ok(&["config", "set-secret", "leaky", &world.path("value").display().to_string()]);
+    let program = world.path("sources");
+    let text = format!("#!/bin/sh\ncat {TOKENS}/leaky/value\necho out of $(cat {TOKENS}/leaky/value) >&2\nexit 3\n");
+    fs::write(&program, text).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("changed");
+    let reactor = format!("required_secrets: [leaky]\nsources_command: {}\n", program.display());
+    world.write_conf("can_orchestrate = true\n", &reactor);
+    let url = world.layered("leaky", "RUN true");
+    let done = world.build(&url, &[]);
+    assert_ne!(done.code, 0);
+    let build = world.builds()[0]["name"].as_str().expect("text").to_owned();
+    let log = world.ok(&["build-logs", &build]);
+    assert!(log.contains("out of ***"), "{log}");
+    for text in [&done.out, &done.err, &log, &world.ok(&["list-builds", "--workers", "--output", "json"])] {
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    check_nothing_left(&world);
+    check_no_canary(&world.path("home"), &["secrets"]);
+}
