@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use world::distribution::packages_with_dnf;
 use world::inspect::worker_of;
 use world::{Done, World, can_run, check_nothing_left};
 
@@ -27,15 +28,6 @@ fn run(command: &mut Command) -> Vec<u8> {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-/// The distribution with dnf, made once a machine: the folder with its RPMs and their repository.
-fn packages() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace");
-    let (cache, folder) = (root.join(".cache/distribution-cache"), root.join(".cache/distribution-dnf"));
-    let script = root.join("scripts/make-distribution.sh");
-    run(Command::new(script).arg("--cache").arg(cache).arg("--dnf").arg(&folder).arg("x86_64"));
-    folder.join("x86_64")
 }
 
 /// Everything the web server has: the packages under many names, and repo files.
@@ -84,51 +76,31 @@ impl Site {
     /// With an image `dnf:1`, whose own repository is on the server too, and `dnf-user:1`, whose user is 1001.
     fn with_dnf() -> Self {
         let begun = Instant::now();
-        let packages = packages();
+        let packages = packages_with_dnf();
         println!("distribution with dnf: {:.1} s", begun.elapsed().as_secs_f64());
         let begun = Instant::now();
         let world = World::bare();
-        let (context, home) = (world.path("dnf"), world.path("dnf-home"));
-        let root = context.join("root");
-        for folder in [&root, &home] {
-            fs::create_dir_all(folder).expect("made");
-        }
-        fs::write(home.join(".rpmmacros"), "%_dbpath /var/lib/rpm\n").expect("written");
-        let mut dnf = Command::new("dnf");
-        dnf.env("HOME", &home).arg("-y").arg("--quiet").arg(format!("--installroot={}", root.display()));
-        dnf.arg("--disablerepo=*").arg(format!("--repofrompath=example,file://{}", packages.display()));
-        dnf.args(["--setopt=example.gpgcheck=0", "--setopt=install_weak_deps=False", "--releasever=1", "install"]);
-        run(dnf.args(["bash", "coreutils", "rpm", "dnf"]));
-        for used in ["var/cache/dnf", "var/log"] {
-            fs::remove_dir_all(root.join(used)).expect("there");
-        }
-        let server = Fake::start(move |asked, _| answer(asked, &packages));
-        let public = format!("[public]\nname=public\nbaseurl={}\ngpgcheck=0\n", server.url("/public"));
-        fs::create_dir_all(root.join("etc/yum.repos.d")).expect("made");
-        fs::write(root.join("etc/yum.repos.d/public.repo"), public).expect("written");
-        let site = Self { world, server };
-        site.push(
-            &context,
-            "dnf:1",
-            "FROM scratch\nCOPY root /\nRUN cd /etc/yum.repos.d && chown 0:5 public.repo && chmod 640 public.repo && \
-             touch -d @1000000000 public.repo\nENV PATH=/usr/sbin:/usr/bin PYTHONDONTWRITEBYTECODE=1\n",
+        let served = packages.clone();
+        let server = Fake::start(move |asked, _| answer(asked, &served));
+        let public = server.url("/public");
+        let lines = format!(
+            "RUN mkdir -p /etc/yum.repos.d && cd /etc/yum.repos.d && \
+             printf '[public]\\nname=public\\nbaseurl={public}\\ngpgcheck=0\\n' >public.repo && \
+             chown 0:5 public.repo && chmod 640 public.repo && touch -d @1000000000 public.repo\n"
         );
-        fs::remove_dir_all(&root).expect("there");
-        site.push(&context, "dnf-user:1", &format!("FROM {}/dnf:1\nUSER 1001\n", site.world.registry));
+        world.push_dnf_image("dnf:1", &packages, &lines);
+        let context = world.path("dnf-user");
+        fs::create_dir(&context).expect("made");
+        fs::write(context.join("Dockerfile"), format!("FROM {}/dnf:1\nUSER 1001\n", world.registry)).expect("written");
+        let (context, tag) = (context.display().to_string(), format!("{}/dnf-user:1", world.registry));
+        world.ok(&["image", "build", &context, "--tag", &tag, "--output", "push", "--quiet", "--insecure"]);
         println!("image with dnf: {:.1} s", begun.elapsed().as_secs_f64());
-        site
+        Self { world, server }
     }
 
     fn with_busybox() -> Self {
         let server = Fake::start(move |asked, _| answer(asked, Path::new("/nonexistent")));
         Self { world: World::new(), server }
-    }
-
-    fn push(&self, context: &Path, name: &str, dockerfile: &str) {
-        fs::write(context.join("Dockerfile"), dockerfile).expect("written");
-        let tag = format!("{}/{name}", self.world.registry);
-        let context = context.display().to_string();
-        self.world.ok(&["image", "build", &context, "--tag", &tag, "--output", "push", "--quiet", "--insecure"]);
     }
 
     fn config(&self, text: &str) {
@@ -348,7 +320,7 @@ fn tls_server(world: &World) -> (std::process::Child, String) {
         server.socket = context.wrap_socket(server.socket, server_side=True)\n\
         print(server.server_port, flush=True)\nserver.serve_forever()\n";
     let mut server = Command::new("python3");
-    server.args(["-c", script]).arg(&pem).current_dir(packages()).stdout(Stdio::piped()).stderr(Stdio::null());
+    server.args(["-c", script]).arg(&pem).current_dir(packages_with_dnf()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = server.spawn().expect("python3: apt-get install python3");
     let mut port = String::new();
     let mut out = std::io::BufReader::new(server.stdout.take().expect("a pipe"));
