@@ -468,3 +468,112 @@ async fn a_registry_that_does_not_delete() {
     assert_eq!(test.run.pushed.len(), 1, "what is still there stays on record");
     assert_ne!(server.raw(&format!("ns/web@{}", ours[0])), Value::Null);
 }
+
+/// A worker's annotation, for what its orchestrator refuses.
+fn set_digests(test: &mut TestRun, platform: &str, annotation: &Value) {
+    let annotations = &mut test.run.workers.get_mut(platform).unwrap().build.annotations;
+    annotations.insert("digests".to_owned(), annotation.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_cannot_be_grouped() {
+    if skipped() {
+        return;
+    }
+    let server = Server::start();
+    let arm = pushed(&server, "ns/web:u-aarch64", "arm64", "A=b").await;
+    let gone = Digest::from_sha256(&[7; 32]);
+    let entry = |registry: &str, digest: &Digest, version: &str| json!([{"registry": registry, "repository": "ns/web", "tag": "u", "digest": digest, "version": version}]);
+    let config = json!({"version": 1, "registries": [{"url": server.host}]});
+    for (annotation, kind, parts) in [
+        (json!([]), ErrorKind::Policy, ["0 of 1 worker builds", "aarch64 (it pushed nothing)"]),
+        (json!({}), ErrorKind::Policy, ["0 of 1 worker builds", "aarch64 (it pushed nothing)"]),
+        (entry("other.io", &arm.digest, "oci"), ErrorKind::Policy, ["0 of 1", "aarch64 (oci at other.io)"]),
+        (entry(&server.host, &arm.digest, "v1"), ErrorKind::Policy, ["0 of 1", "aarch64 (v1 at 127.0.0.1"]),
+        (
+            entry(&server.host, &gone, "oci"),
+            ErrorKind::Remote,
+            ["which the worker build for aarch64 pushed", "not there any more"],
+        ),
+    ] {
+        let mut test = run_for("FROM scratch\n", config.clone(), true).await;
+        with_workers(&mut test, &server.host, &[("aarch64", "ns/web", &arm)]);
+        set_digests(&mut test, "aarch64", &annotation);
+        let failure =
+            plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err().into_failure();
+        assert_eq!(failure.kind, kind, "{annotation}: {failure}");
+        for part in parts {
+            assert!(failure.message.contains(part), "{part:?} is not in {failure}");
+        }
+        assert!(failure.hint.is_some() && test.run.pushed.is_empty() && test.run.floating.is_empty(), "{failure}");
+        assert_eq!(server.raw("ns/web:1-1"), Value::Null);
+    }
+    let mut test = run_for("FROM scratch\n", config.clone(), true).await;
+    let failure = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err().into_failure();
+    let text = "the image has no names: tag_from_config gave none";
+    assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Internal, text));
+    let mut test = run_for("FROM scratch\n", json!({"version": 1}), true).await;
+    with_workers(&mut test, &server.host, &[("aarch64", "ns/web", &arm)]);
+    let failure = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap_err().into_failure();
+    let text = "no registry is configured to push to";
+    assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Policy, text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_types_of_an_index_without_amd64() {
+    if skipped() {
+        return;
+    }
+    let server = Server::start();
+    let (oci, index) = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json");
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let schema1 = "application/vnd.docker.distribution.manifest.v1+json";
+    // Platform, what is expected, what is found or missing.
+    for (platform, arch, expected, outcome) in [
+        ("aarch64", "arm64", json!([docker]), Ok(json!([index]))),
+        ("x86_64", "amd64", json!([oci, index, schema1, "application/json"]), Ok(json!([index, oci]))),
+        ("x86_64", "amd64", json!([docker]), Err(format!("as {index}, {oci}, not as {docker}"))),
+    ] {
+        let config = json!({"version": 1, "registries": [{"url": server.host, "expected_media_types": expected}]});
+        let mut test = run_for("FROM scratch\n", config, true).await;
+        let image = pushed(&server, &format!("ns/web:u-{platform}"), arch, "A=b").await;
+        with_workers(&mut test, &server.host, &[(platform, "ns/web", &image)]);
+        let Done::Value(made) = plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap() else {
+            panic!("a value")
+        };
+        test.run.records.results.entry(Phase::Postbuild).or_default().insert("group_manifests".to_owned(), Ok(made));
+        test.run.build_result = Some(BuildResult::remote());
+        match (plugin(&mut test, "verify_media", Phase::Exit, json!({})).await, outcome) {
+            (Ok(found), Ok(wanted)) => assert_eq!(found, Done::Value(wanted), "{expected}"),
+            (Err(error), Err(part)) => {
+                let failure = error.into_failure();
+                assert_eq!(failure.kind, ErrorKind::Policy);
+                assert!(failure.message.contains(&part) && failure.message.contains(&server.host), "{failure}");
+            }
+            (other, wanted) => panic!("{expected}: {other:?}, not {wanted:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_to_push_and_nowhere() {
+    let mut test = run_for("FROM scratch\n", json!({"version": 1}), false).await;
+    let failure = plugin(&mut test, "tag_and_push", Phase::Postbuild, json!({})).await.unwrap_err().into_failure();
+    assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Internal, "there is no built image to push"));
+    let args = json!({"parent_registry": "ftp://x"});
+    let mut test = run_for("FROM base:1\n", json!({"version": 1}), true).await;
+    let failure = plugin(&mut test, "pull_base_image", Phase::Prebuild, args).await.unwrap_err().into_failure();
+    assert!(
+        failure.kind == ErrorKind::Policy && failure.message.starts_with("parent_registry: \"ftp://x\""),
+        "{failure}"
+    );
+    // Nobody listens there.
+    let mut test =
+        run_for("FROM base:1\n", json!({"version": 1, "source_registry": {"url": "http://127.0.0.1:1"}}), true).await;
+    let failure = plugin(&mut test, "pull_base_image", Phase::Prebuild, json!({})).await.unwrap_err().into_failure();
+    assert!(
+        failure.kind == ErrorKind::Remote && failure.hint.unwrap().contains("is 127.0.0.1:1 up"),
+        "{}",
+        failure.message
+    );
+}
