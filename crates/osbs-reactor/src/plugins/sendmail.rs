@@ -104,7 +104,9 @@ impl Plugin for SendMail {
         story.note = who.only_error_addresses.then(|| note(&missing));
         let files = if ended.autorebuild && ended.failed { log_files(run).await } else { Vec::new() };
         let id = format!("{}.{:016x}", run.build.name, rand::random::<u64>());
-        let message = message::message(&smtp.from_address, &to, &id, &story, files)?;
+        let letter = story.letter(|text| run.services.events.mask(text).into_owned());
+        let subject = letter.subject.clone();
+        let message = message::message(&smtp.from_address, &to, &id, letter, files)?;
         let server =
             Server { authorities: authorities(run, &smtp).await?, login: login(run, &smtp).await?, smtp: &smtp };
         let refused = server.deliver(&message).await?;
@@ -113,8 +115,8 @@ impl Plugin for SendMail {
         }
         let told: Vec<_> = to.iter().filter(|address| refused.iter().all(|one| one.address != **address)).collect();
         let told: Vec<_> = told.into_iter().map(ToString::to_string).collect();
-        run.log().info(format!("mail {:?} is sent to {}", story.subject(), told.join(", ")));
-        Ok(Done::Value(json!({ "subject": story.subject(), "recipients": told })))
+        run.log().info(format!("mail {subject:?} is sent to {}", told.join(", ")));
+        Ok(Done::Value(json!({ "subject": subject, "recipients": told })))
     }
 }
 

@@ -62,8 +62,8 @@ impl MailServer {
         if let Some(login) = login {
             command.args([login.user, login.password]);
         }
-        let mut process =
-            command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
+        let process = command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut process = process.expect("python3 starts");
         let mut port = String::new();
         BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut port).expect("read");
         assert!(!port.is_empty(), "the mail server did not start");
