@@ -152,3 +152,6 @@ impl Job {
         Ok(StoredImage::create(&self.store, self.format, &config, &[layer.descriptor], None)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,9 @@
 //! What a repository may ask for, and what it is told. The downloads themselves are tried in `osbs/tests/artifacts.rs`.
 
+#[path = "../../../../osbs-http/tests/fake/mod.rs"]
+#[allow(clippy::pedantic, missing_docs, reason = "a server for tests of many crates")]
+mod fake;
+
 use super::plugin;
 use crate::build_json::PluginLists;
 use crate::plugin::Done;
@@ -9,6 +13,10 @@ use osbs_types::{ErrorKind, Failure};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
+use std::time::Duration;
+
+use fake::{Asked, Fake, Reply};
+use osbs_http::{RetryPolicy, Timeouts, Transport, TransportConfig};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -153,4 +161,75 @@ async fn a_wrong_file_does_not_stay() {
     assert_eq!(failure.position.unwrap().line, 1);
     assert!(!test.run.source().unwrap().root().join("artifacts/abc").exists());
     assert!(!test.log_texts().concat().contains("hunter2"));
+}
+
+/// A server that behaves badly, and a transport that does not wait long for it.
+async fn from_a_bad_server(
+    config: &str,
+    handler: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let fake = Fake::start(handler);
+    let text = format!("- url: http://me:hunter2@{}/abc\n  sha256: {ABC}\n", fake.host());
+    let config = format!("artifacts_allowed_domains: ['{}']\n{config}", fake.host());
+    let mut test = with(&[("fetch-artifacts-url.yaml", &text)], &config).await;
+    let wait = Duration::from_millis(10);
+    test.run.services.transport = Transport::new(TransportConfig {
+        retry: RetryPolicy { retries: 2, base_delay: wait, max_delay: wait },
+        timeouts: Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() },
+        ..TransportConfig::default()
+    });
+    let done = test.plugin(&plugin(), json!({})).await;
+    assert!(!test.log_texts().concat().contains("hunter2"));
+    done.map(drop).map_err(|error| {
+        let failure = error.into_failure();
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        failure
+    })
+}
+
+#[tokio::test]
+async fn bad_servers() {
+    let endless = || Reply::new(200).header("Content-Length", "100000000").body(vec![b'x'; 200_000]);
+    let cases: Vec<(&str, Box<dyn Fn(&Asked, usize) -> Reply + Send + Sync>, ErrorKind, &str)> = vec![
+        ("", Box::new(|_, _| Reply::new(404)), ErrorKind::User, "answers 404"),
+        ("", Box::new(|_, _| Reply::new(401)), ErrorKind::User, "answers 401"),
+        ("", Box::new(|_, _| Reply::new(503)), ErrorKind::Remote, "answers 503 (3 attempts)"),
+        ("", Box::new(|_, _| Reply::hang_up()), ErrorKind::Remote, "cannot reach"),
+        // Longer than told, shorter than told, another part than asked for.
+        ("", Box::new(|_, _| Reply::ok("abcdef").header("Content-Length", "2")), ErrorKind::User, "has sha256"),
+        ("", Box::new(|_, _| Reply::ok("abc").header("Content-Length", "9")), ErrorKind::Remote, "broke after"),
+        (
+            "",
+            Box::new(|_, before| {
+                let part = Reply::new(206).header("Content-Range", "bytes 7-9/10").body("abc");
+                let whole = Reply::ok("abcdefghij").cut_at(2);
+                (if before == 0 { whole } else { part }).header("ETag", "\"x\"")
+            }),
+            ErrorKind::Remote,
+            "other bytes than those asked for",
+        ),
+        ("fetch: {max_size: 2}\n", Box::new(|_, _| Reply::ok("abc")), ErrorKind::Policy, "larger than the limit of 2"),
+        ("fetch: {max_size: 100000}\n", Box::new(move |_, _| endless()), ErrorKind::Policy, "larger than the limit"),
+        (
+            "fetch: {timeout: 1}\n",
+            Box::new(|_, _| Reply::ok("abc").delay(Duration::from_secs(30))),
+            ErrorKind::Policy,
+            "not fetched within 1 s",
+        ),
+        (
+            "",
+            Box::new(|_, _| Reply::new(302).header("Location", "http://169.254.169.254/latest")),
+            ErrorKind::Policy,
+            "http://169.254.169.254/latest is not among",
+        ),
+        ("", Box::new(|_, _| Reply::new(302).header("Location", "/abc")), ErrorKind::Remote, "redirected more than"),
+    ];
+    for (config, handler, kind, part) in cases {
+        let failure = from_a_bad_server(config, handler).await.expect_err(part);
+        assert!(failure.kind == kind && failure.to_string().contains(part), "{part}: {failure:?}");
+        assert_eq!(failure.position.map(|position| position.line), Some(1), "{part}");
+    }
+    // One that is only slow, or fails at first, is waited for.
+    let patient = |_: &Asked, before| if before < 2 { Reply::new(503) } else { Reply::ok("abc") };
+    assert_eq!(from_a_bad_server("", patient).await, Ok(()));
 }
