@@ -26,10 +26,13 @@ esac
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
-# The programs of one list of packages, and the database they made, lie in a folder of their own.
+# The programs of one list of packages, and the database they made, lie in a folder of their own. To be counted up when
+# what `install` makes changes.
+made=2
+password=a-password-for-tests
 if [ -n "$cache" ]; then
   mkdir -p "$cache"
-  key=$(cat "$here/pulp-requirements.txt" "$here/pulp.sh" <(python3 --version) | sha256sum | cut -c1-16)
+  key=$(cat "$here/pulp-requirements.txt" <(echo $made) <(python3 --version) | sha256sum | cut -c1-16)
   home=$(cd "$cache" && pwd)/pulp/$key
   bin=$home/venv/bin
 fi
@@ -116,7 +119,7 @@ install() {
   python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())' >"$fresh/fields.key"
   write_settings "$fresh" "$database/data" http://127.0.0.1
   { (pulp_program "$fresh" pulpcore-manager migrate --no-input) &&
-    (pulp_program "$fresh" pulpcore-manager reset-admin-password --password password); } >"$home/migrate.log" 2>&1 || {
+    (pulp_program "$fresh" pulpcore-manager reset-admin-password --password $password); } >"$home/migrate.log" 2>&1 || {
     tail -n 10 "$home/migrate.log" >&2
     stop_with 'its database cannot be made; its last words are above'
   }
@@ -177,7 +180,7 @@ sys.exit(not (said["online_workers"] and said["online_content_apps"]))' 2>/dev/n
 api=http://127.0.0.1:$api
 content=http://127.0.0.1:$content
 username=admin
-password=password
+password=$password
 A
   cat "$folder/address"
 }
