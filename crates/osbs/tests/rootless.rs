@@ -8,6 +8,7 @@ use rootless_user::{Place, UserNamespace, check_failure, sh};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use world::{Done, World, done, wait_for};
 
@@ -310,6 +311,44 @@ fn the_main_job() {
     assert_eq!(work_folders(), [""; 0], "the next command clears what was killed");
     let removed = place.as_user(&["gc"]);
     assert_eq!(removed.code, 0, "{}", removed.err);
+}
+
+/// The secrets of a build are where they are documented to be, although the user may not write there, or mount anything.
+#[test]
+fn secrets_of_a_build() {
+    let Some(place) = Place::new() else { return };
+    let world = World::new();
+    fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let path = |name: &str| world.path(name).display().to_string();
+    fs::write(path("value"), "rootless-canary").expect("written");
+    let secret = "/var/run/secrets/atomic-reactor/token";
+    let program = format!(
+        "#!/bin/sh\necho content: $(cat {secret}/value)\ntouch {secret}/new && echo written || echo read-only\n"
+    );
+    fs::write(path("sources"), program).expect("written");
+    fs::set_permissions(path("sources"), fs::Permissions::from_mode(0o755)).expect("mode");
+    let (registry, arch) = (&world.registry, std::env::consts::ARCH);
+    let config = format!(
+        "version: 1\nclusters: {{{arch}: [{{name: local, max_concurrent_builds: 1}}]}}\nrequired_secrets: [token]\n\
+         registries: [{{url: 'http://{registry}'}}]\nsource_registry: {{url: 'http://{registry}'}}\nsources_command: {}\n",
+        path("sources")
+    );
+    fs::write(path("config.yaml"), config).expect("written");
+    let url = world.layered("web", "RUN true");
+    sh(&format!("chown -R {}: {}", place.name(), path("git")));
+    let run = |args: &[&str]| done(place.user_command().args(args).output().expect("osbs starts"));
+    let kept = run(&["config", "set-secret", "token", &path("value")]);
+    assert_eq!(kept.code, 0, "{}", kept.err);
+    let config = path("config.yaml");
+    let args = ["--reactor-config", &config, "build", "--git-url", &url, "--git-branch", "main", "--user", "test"];
+    let built = run(&args);
+    assert_eq!(built.code, 0, "{}\n{}", built.out, built.err);
+    for text in ["content: ***", "read-only"] {
+        assert!(built.out.contains(text), "{text} is not in\n{}", built.out);
+    }
+    assert!(!built.out.contains("rootless-canary") && !Path::new("/run/secrets/atomic-reactor").exists());
+    place.check_nothing_left();
+    assert_eq!(run(&["gc"]).code, 0);
 }
 
 /// Nobody could keep to them.
