@@ -18,6 +18,11 @@ step format cargo fmt --all --check
 step layout cargo xtask tidy
 step dependencies scripts/supply-chain.sh "$cache"
 step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
+# Programs from PyPI that real tests start, once a cache.
+mkdir -p "$cache"
+OSBS_TEST_CACHE=$(cd "$cache" && pwd)
+export OSBS_TEST_CACHE
+[ -n "${OSBS_TEST_SKIP_REAL:-}" ] || step pulp scripts/pulp.sh install "$cache"
 # A test that hangs must end as a failure, with what the others said.
 step tests timeout --foreground --kill-after=10 45m cargo test --workspace --no-fail-fast
 # Not for finding much, but so that every target goes on to build, run and hold its corpus under the engine.
