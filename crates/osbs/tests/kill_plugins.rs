@@ -62,7 +62,7 @@ fn kill_within(world: &World, build: &str, plugin: &str, follower: &mut Child) -
         pid.is_some() || follower.try_wait().is_ok_and(|ended| ended.is_some())
     });
     let pid = pid?;
-    let give_up = Instant::now() + Duration::from_secs(120);
+    let give_up = Instant::now() + Duration::from_mins(2);
     while !world::read(&log).contains(&begun) {
         assert!(Instant::now() < give_up, "{build} never came to {plugin}");
         if follower.try_wait().is_ok_and(|ended| ended.is_some()) {

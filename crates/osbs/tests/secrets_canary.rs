@@ -45,7 +45,7 @@ fn base64(bytes: &[u8]) -> String {
             chunk.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
         (0..=chunk.len()).for_each(|place| out.push(char::from(LETTERS[number >> (18 - 6 * place) & 63])));
     }
-    while out.len() % 4 != 0 {
+    while !out.len().is_multiple_of(4) {
         out.push('=');
     }
     out

@@ -33,3 +33,36 @@ impl Plugin for RemoveWorkerMetadata {
         Ok(Done::nothing())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build_json::PluginLists;
+    use crate::run::WorkerBuild;
+    use crate::testing::run_without_source;
+    use osbs_cluster::{Cluster, TextMap};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// What a worker build says of its ConfigMap, and which ones there are.
+    async fn check(annotation: Option<&str>, there: &[&str], left: &[&str]) {
+        let mut test = run_without_source(PluginLists::default()).await;
+        for name in there {
+            test.cluster.put_config_map(name, &TextMap::new()).await.unwrap();
+        }
+        let mut build = test.run.build.clone();
+        build.annotations.extend(annotation.map(|value| ("metadata_fragment".to_owned(), value.to_owned())));
+        let cluster: Arc<dyn Cluster> = Arc::new(test.cluster.clone());
+        test.run.workers.insert("x86_64".to_owned(), WorkerBuild { cluster_name: "a".to_owned(), cluster, build });
+        test.plugin(&plugin(), json!({})).await.unwrap();
+        assert_eq!(test.cluster.list_config_maps().await.unwrap(), left, "{annotation:?}");
+    }
+
+    #[tokio::test]
+    async fn of_every_worker_whether_it_said_so_or_not() {
+        check(Some("configmap/named"), &["named", "other"], &["other"]).await;
+        // Killed between writing and saying so (M17).
+        check(None, &["test-1-md", "other"], &["other"]).await;
+        check(Some("configmap/gone"), &["other"], &["other"]).await;
+    }
+}
