@@ -8,8 +8,10 @@ use osbs_cluster::{Cluster, MemoryCluster, Script};
 use osbs_config::ReactorConfig;
 use osbs_image::{Compression, Descriptor, ImageConfig, ImageFormat, Store, StoredImage};
 use osbs_reactor::build_json::{PluginEntry, PluginLists};
-use osbs_reactor::testing::{TestRun, run_with};
-use osbs_reactor::{BuildResult, Done, PluginError, TagClass, WorkerBuild, plugins};
+use osbs_reactor::testing::{Scripted, TestRun, run_with};
+use osbs_reactor::{
+    BuildResult, Done, FloatingName, PluginError, PluginType, PluginTypes, Reactor, TagClass, WorkerBuild, plugins,
+};
 use osbs_registry::{IndexMember, Progress, Registry, RegistryConfig, build_index, push, put_index};
 use osbs_types::{BuildState, Digest, ErrorKind, Phase, PullSpec};
 use serde_json::{Value, json};
@@ -324,19 +326,12 @@ async fn floating_names_move_everywhere_or_nowhere() {
     let config = json!({"version": 1, "registries": [{"url": first.host}, {"url": second.host}]});
     let mut test = run_for("FROM scratch\n", config.clone(), true).await;
     let arm = pushed(&first, "ns/web:u-aarch64", "arm64", "A=b").await;
-    pushed(&second, "ns/web:u-aarch64", "arm64", "A=b").await;
+    // Made a moment later, so maybe not the same to the last byte.
+    let there = pushed(&second, "ns/web:u-aarch64", "arm64", "A=b").await;
     with_workers(&mut test, &first.host, &[("aarch64", "ns/web", &arm)]);
-    let digests: Vec<_> = [&first, &second]
-        .iter()
-        .map(|server| json!({"registry": server.host, "repository": "ns/web", "tag": "u", "digest": arm.digest, "version": "oci"}))
-        .collect();
-    test.run
-        .workers
-        .get_mut("aarch64")
-        .unwrap()
-        .build
-        .annotations
-        .insert("digests".to_owned(), json!(digests).to_string());
+    let entry = |host: &str, digest: &Digest| json!({"registry": host, "repository": "ns/web", "tag": "u", "digest": digest, "version": "oci"});
+    let digests = json!([entry(&first.host, &arm.digest), entry(&second.host, &there.digest)]);
+    set_digests(&mut test, "aarch64", &digests);
     plugin(&mut test, "group_manifests", Phase::Postbuild, json!({})).await.unwrap();
     assert_eq!(test.run.floating.len(), 2);
     // A failed build moves none.
@@ -576,4 +571,75 @@ async fn nothing_to_push_and_nowhere() {
         "{}",
         failure.message
     );
+}
+
+/// A run of the engine whose postbuild step and last exit step end as told, with one name that waits.
+async fn run_with_waiting(
+    server: &Server,
+    manifest: &osbs_registry::Fetched,
+    tag: &str,
+    exit: &[&str],
+    fails: &'static [&'static str],
+) -> TestRun {
+    let listed = |names: &[&str]| names.iter().map(|name| PluginEntry::new(name)).collect::<Vec<_>>();
+    let mut lists = PluginLists::default();
+    lists.buildstep_plugins = listed(&["builder"]);
+    lists.postbuild_plugins = listed(&["postbuild_step", "tolerated_step"]);
+    lists.postbuild_plugins[1].is_allowed_to_fail = Some(true);
+    lists.exit_plugins = listed(exit);
+    let mut test = run_with("FROM scratch\n", &[], lists).await;
+    let step = |name: &'static str, phases: &'static [Phase]| {
+        PluginType::new(name, phases, move |_| {
+            Ok(Box::new(Scripted(move |_: &mut _| match fails.contains(&name) {
+                true => Err(PluginError::remote("gone wrong")),
+                false if name == "builder" => Ok(Done::Built(BuildResult::local(Digest::from_sha256(&[7; 32])))),
+                false => Ok(Done::nothing()),
+            })))
+        })
+    };
+    let mut types = vec![
+        step("builder", &[Phase::Buildstep]),
+        step("postbuild_step", &[Phase::Postbuild]),
+        step("tolerated_step", &[Phase::Postbuild]),
+        step("store_metadata_in_osv3", &[Phase::Exit]),
+        step("last_step", &[Phase::Exit]),
+    ];
+    types.extend(plugins::all().find("push_floating_tags", Phase::Exit).cloned());
+    test.run.floating.push(FloatingName {
+        registry: server.client(),
+        name: format!("ns/web:{tag}").parse().unwrap(),
+        manifest: manifest.descriptor.clone(),
+        bytes: manifest.bytes.clone().into(),
+    });
+    let _ = Reactor::new(PluginTypes::new(types)).run(&mut test.run).await;
+    test
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floating_names_and_every_way_a_run_can_end() {
+    if skipped() {
+        return;
+    }
+    let server = Server::start();
+    let image = pushed(&server, "ns/web:u", "amd64", "A=b").await;
+    let manifest = server.client().manifest("ns/web", &osbs_types::Reference::Digest(image.digest)).await.unwrap();
+    let usual = &["store_metadata_in_osv3", "last_step"][..];
+    for (tag, exit, fails, moves) in [
+        ("well", usual, &[][..], true),
+        ("tolerated", usual, &["tolerated_step"], true),
+        ("postbuild", usual, &["postbuild_step"], false),
+        ("built", usual, &["builder"], false),
+        ("record", usual, &["store_metadata_in_osv3"], false),
+        ("exit", usual, &["last_step"], false),
+        // A list of the site's own has it before its last step, as later ones of arrangement 6.
+        ("listed", &["store_metadata_in_osv3", "push_floating_tags", "last_step"], &["last_step"], true),
+        ("listed-late", &["last_step", "push_floating_tags"], &["last_step"], false),
+    ] {
+        let test = Box::pin(run_with_waiting(&server, &manifest, tag, exit, fails)).await;
+        assert_eq!(server.raw(&format!("ns/web:{tag}")) != Value::Null, moves, "{tag}");
+        assert!(test.run.floating.is_empty(), "{tag}: nothing waits any more");
+        let record = test.run.records.timestamps;
+        let ran: Vec<_> = record.keys().map(String::as_str).filter(|name| *name == "push_floating_tags").collect();
+        assert_eq!(ran.len(), 1, "{tag}: once");
+    }
 }

@@ -2,6 +2,8 @@
 //! only when everything else has succeeded. Needs docker-registry, skopeo, openssl and python3 beside what every whole
 //! build needs.
 
+#![allow(clippy::print_stdout, reason = "who reads the test log sees the screens")]
+
 mod world;
 
 use serde_json::{Value, json};
