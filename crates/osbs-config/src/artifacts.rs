@@ -115,8 +115,8 @@ fn colliding(artifacts: &[UrlArtifact]) -> Vec<Problem> {
         }
     }
     for artifact in artifacts {
-        let folders = artifact.target.match_indices('/').map(|(end, _)| &artifact.target[..end]);
-        if let Some(file) = folders.filter_map(|folder| files.get(folder)).next() {
+        let mut folders = artifact.target.match_indices('/').map(|(end, _)| &artifact.target[..end]);
+        if let Some(file) = folders.find_map(|folder| files.get(folder)) {
             let detail = format!("{:?} is a file already, of line {}", file.target, file.position.line);
             tell(artifact, ProblemKind::Conflict { detail });
         }

@@ -295,7 +295,7 @@ fn script(notes: &mut Vec<Note>, head: &Head<'_>, body: &[(usize, &str)]) -> Res
     let mut script = Script {
         line: head.line,
         interpreter: "/bin/sh".to_owned(),
-        text: body.iter().map(|(_, line)| format!("{line}\n")).collect(),
+        text: body.iter().flat_map(|(_, line)| [*line, "\n"]).collect(),
         error_on_fail: false,
     };
     for (option, value) in options {

@@ -7,6 +7,8 @@
 mod error;
 mod verify;
 
+pub(crate) use verify::hex;
+
 use crate::fetching::{limits, transport};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
@@ -164,10 +166,9 @@ impl Job {
         drop(file);
         let (folder, path, wanted) = (Arc::clone(&self.folder), target.to_owned(), artifact.checksums.clone());
         let found = run.blocking(move |cancel| verify::checksums(&folder, &path, &wanted, cancel)).await?;
-        found.check(artifact).map_err(|error| {
+        found.check(artifact).inspect_err(|_| {
             // Nothing that failed its check may reach an image.
             let _ = self.folder.remove_tree(target);
-            error
         })?;
         run.log().info(format!(
             "artifact {}: {} bytes from {}",

@@ -174,7 +174,7 @@ fn write(
     let mut out = archive.finish().map_err(|error| failed(error.into()))?;
     out.flush().map_err(failed)?;
     let bytes = std::fs::read(path).map_err(failed)?;
-    let md5sum = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let md5sum = crate::plugins::fetch_maven_artifacts::hex(&Md5::digest(&bytes));
     Ok(Written { files: files.len(), size: bytes.len() as u64, md5sum })
 }
 

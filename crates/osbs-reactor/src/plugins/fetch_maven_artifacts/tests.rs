@@ -163,6 +163,8 @@ async fn a_wrong_file_does_not_stay() {
     assert!(!test.log_texts().concat().contains("hunter2"));
 }
 
+type Handler = Box<dyn Fn(&Asked, usize) -> Reply + Send + Sync>;
+
 /// A server that behaves badly, and a transport that does not wait long for it.
 async fn from_a_bad_server(
     config: &str,
@@ -190,7 +192,7 @@ async fn from_a_bad_server(
 #[tokio::test]
 async fn bad_servers() {
     let endless = || Reply::new(200).header("Content-Length", "100000000").body(vec![b'x'; 200_000]);
-    let cases: Vec<(&str, Box<dyn Fn(&Asked, usize) -> Reply + Send + Sync>, ErrorKind, &str)> = vec![
+    let cases: Vec<(&str, Handler, ErrorKind, &str)> = vec![
         ("", Box::new(|_, _| Reply::new(404)), ErrorKind::User, "answers 404"),
         ("", Box::new(|_, _| Reply::new(401)), ErrorKind::User, "answers 401"),
         ("", Box::new(|_, _| Reply::new(503)), ErrorKind::Remote, "answers 503 (3 attempts)"),

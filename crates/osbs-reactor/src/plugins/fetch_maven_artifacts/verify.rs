@@ -51,9 +51,15 @@ pub(super) fn checksums(
         };
         let piece = &block[..count];
         bytes += count as u64;
-        sha256.iter_mut().for_each(|hash| hash.update(piece));
-        sha1.iter_mut().for_each(|hash| hash.update(piece));
-        md5.iter_mut().for_each(|hash| hash.update(piece));
+        if let Some(hash) = &mut sha256 {
+            hash.update(piece);
+        }
+        if let Some(hash) = &mut sha1 {
+            hash.update(piece);
+        }
+        if let Some(hash) = &mut md5 {
+            hash.update(piece);
+        }
     }
     let sums = Checksums {
         md5: md5.map(|hash| hex(&hash.finalize())),
@@ -63,8 +69,10 @@ pub(super) fn checksums(
     Ok(Found { bytes, sums })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// In hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Found {
