@@ -65,9 +65,11 @@ impl Home {
         self.all_secrets().join(namespace)
     }
 
-    /// Makes the home and the bell.
+    /// Makes the home, the folder of secrets and the bell.
     pub(crate) fn create(&self) -> Result<(), ClusterError> {
         make_dir(&self.root)?;
+        // There from the start, so that it is covered in every build: also in one that ran before the first secret came.
+        make_dir(&self.all_secrets())?;
         open_bell(&self.queue_bell()).map(drop)
     }
 }

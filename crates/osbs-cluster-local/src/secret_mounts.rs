@@ -36,13 +36,9 @@ pub(crate) fn check(mounts: &[SecretMount]) -> Result<(), ClusterError> {
     Ok(())
 }
 
-/// Mounts the secrets of `build` in a new mount namespace of this process, which must have one thread. Without any secret
-/// in the home folder nothing happens.
+/// Mounts the secrets of `build` in a new mount namespace of this process, which must have one thread.
 pub(crate) fn mount(home: &Home, build: &Build) -> Result<(), ClusterError> {
     let inherited = osbs_sandbox::has_memory_files().map_err(failed)?;
-    if !inherited && build.secrets.is_empty() && !home.all_secrets().is_dir() {
-        return Ok(());
-    }
     osbs_sandbox::enter_private_mounts().map_err(failed)?;
     if inherited {
         // An orchestrator build's, whose worker this is.

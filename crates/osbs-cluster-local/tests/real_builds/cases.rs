@@ -16,6 +16,7 @@ pub const ALL: &[Case] = &[
     ("conforms", conforms),
     ("environment_is_exact", environment_is_exact),
     ("secrets_of_one_build_alone", secrets::of_one_build_alone),
+    ("secrets_that_come_later", secrets::that_come_later),
     ("secrets_of_an_orchestrator_and_its_worker", secrets::of_an_orchestrator_and_its_worker),
     ("starts_quickly_and_waits_idly", starts_quickly_and_waits_idly),
     ("eight_builds_two_slots", eight_builds_two_slots),

@@ -84,6 +84,28 @@ pub fn of_one_build_alone() {
     site.assert_nothing_left();
 }
 
+/// A build that runs already when the first secret of its cluster comes does not see it either.
+pub fn that_come_later() {
+    let site = Site::new();
+    block_on(async {
+        let look = format!(
+            "echo waiting >../results/ready; while [ ! -e ../results/go ]; do sleep 0.01; done; {}",
+            looking_at_secrets()
+        );
+        let name = site.create(script("early", &look)).await;
+        let results = site.cluster.build_paths(&name).results();
+        while !results.join("ready").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        put_secrets(&site).await;
+        std::fs::write(results.join("go"), "").unwrap();
+        assert_eq!(site.finished(&name).await.state, BuildState::Complete);
+        let text = std::fs::read_to_string(results.join("seen")).unwrap();
+        assert!(text.ends_with("end\n") && !text.contains("hunter"), "{text}");
+    });
+    site.assert_nothing_left();
+}
+
 pub fn of_an_orchestrator_and_its_worker() {
     let site = Site::new();
     block_on(async {
