@@ -16,8 +16,8 @@ use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
 use osbs_reactor::events::{EventSink, FileSink, SystemClock, TextSink};
 use osbs_reactor::imaging::Imaging;
-use osbs_reactor::masking::{MaskingSink, SecretTexts};
 use osbs_reactor::input::{Input, InputOptions, read_input};
+use osbs_reactor::masking::{MaskingSink, SecretTexts};
 use osbs_reactor::{ClientWorkers, Reactor, Run, Services, plugins};
 use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp, quantity};
 use serde_json::Value;
@@ -179,7 +179,7 @@ struct Place {
 
 impl Place {
     async fn of(env: &BTreeMap<String, String>, input: &Input) -> Result<Self, Failure> {
-        let home = env.get("OSBS_HOME").map_or_else(|| std::env::temp_dir().join("osbs-inside-build"), PathBuf::from);
+        let home = env.get("OSBS_HOME").map_or_else(|| own_folder(env), PathBuf::from);
         let conf_path = env.get("OSBS_CONF").map(PathBuf::from);
         let connector = Connector::new(&home, conf_path);
         let Some(text) = env.get("BUILD") else { return Self::alone(home, connector, input).await };
@@ -212,6 +212,13 @@ impl Place {
         let (work, results) = (home.join("work"), home.join("results"));
         Ok(Self { home, connector, cluster: Arc::new(cluster), build, work, results, cgroup: None })
     }
+}
+
+/// Where nobody says where: never below /tmp, where somebody else could have made a folder of that name.
+fn own_folder(env: &BTreeMap<String, String>) -> PathBuf {
+    let of = |key: &str| env.get(key).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let data = of("XDG_DATA_HOME").or_else(|| Some(of("HOME")?.join(".local/share")));
+    data.unwrap_or_else(|| PathBuf::from("/var/lib")).join("osbs/inside-build")
 }
 
 /// `cpu_limit` and `memory_limit` of the instance that made the build, for each RUN.
