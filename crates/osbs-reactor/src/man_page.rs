@@ -118,9 +118,8 @@ impl Page {
 
     fn start(&mut self, tag: Tag<'_>) {
         match tag {
-            Tag::Paragraph => self.block(),
+            Tag::Paragraph | Tag::HtmlBlock => self.block(),
             Tag::Heading { level, .. } => self.heading(level),
-            Tag::HtmlBlock => self.block(),
             Tag::BlockQuote(_) => self.indent(),
             Tag::CodeBlock(_) => {
                 self.block();
