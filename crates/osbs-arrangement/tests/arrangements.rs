@@ -361,3 +361,35 @@ sources_command: fedpkg sources
     }
     assert!(!lists.contains("koji"));
 }
+
+#[test]
+fn pulp_needs_no_koji_and_takes_archives_where_a_site_says_so() {
+    let of_pulp = ["pulp_push", "pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull"];
+    let there = |lists: &PluginLists| of_pulp.into_iter().filter(|plugin| lists.contains(plugin)).collect::<Vec<_>>();
+    let (orchestrator, mut worker) = (request(BuildType::Orchestrator, "fedora"), request(BuildType::Worker, "fedora"));
+    worker.platform = Some("x86_64".parse().unwrap());
+    let yaml = |more: &str| format!("{SMALL}pulp: {{name: 'https://p.io', auth: {{ssl_certs_dir: /c}}{more}}}\n");
+    assert_eq!(there(&pruned(&orchestrator, SMALL)), [""; 0]);
+    let images = ["pulp_sync", "pulp_publish", "pulp_pull"];
+    assert_eq!(there(&pruned(&orchestrator, &yaml(""))), images);
+    assert_eq!(there(&pruned(&worker, &yaml(""))), [""; 0]);
+    let archives = yaml(", image_archives: true");
+    assert_eq!(there(&pruned(&orchestrator, &archives)), ["pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull"]);
+    assert_eq!(there(&pruned(&worker, &archives)), ["pulp_push"]);
+
+    let conf = "registry_uri = http://r.io\npulp_registry_name = https://p.io\npulp_secret = s\n";
+    for (more, worker_1, orchestrator_4) in [
+        ("", &["pulp_sync", "pulp_pull"][..], &images[..]),
+        (
+            "pulp_image_archives = true\n",
+            &["pulp_push", "pulp_sync", "pulp_pull"],
+            &["pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull"],
+        ),
+    ] {
+        let config = instance(&format!("{conf}{more}"));
+        let lists = render_with(1, &worker, &config, false).unwrap().lists;
+        assert_eq!(there(&lists), worker_1, "{more}");
+        assert_eq!(lists.find("pulp_pull").unwrap().args["pulp_registry_name"], "https://p.io");
+        assert_eq!(there(&render_with(4, &orchestrator, &config, false).unwrap().lists), orchestrator_4, "{more}");
+    }
+}

@@ -23,6 +23,7 @@ pub struct Pulp {
     transport: Transport,
     server: Server,
     authorization: Option<Secret>,
+    answer: Duration,
 }
 
 impl Pulp {
@@ -38,7 +39,14 @@ impl Pulp {
                 })?,
                 _ => transport,
             };
-        Ok(Self { transport, server, authorization: login.and_then(Login::authorization) })
+        Ok(Self { transport, server, authorization: login.and_then(Login::authorization), answer: ANSWER })
+    }
+
+    /// The same with a shorter wait for one answer: who waits a minute for a task need not wait two for a request.
+    #[must_use]
+    pub fn answering_within(mut self, limit: Duration) -> Self {
+        self.answer = self.answer.min(limit);
+        self
     }
 
     /// Host and port.
@@ -122,7 +130,7 @@ impl Pulp {
             .addresses(AddressRule::Any)
             .allow_plain_http(self.server.root().scheme() == "http")
             .skip_verification(self.server.insecure())
-            .deadline(ANSWER);
+            .deadline(self.answer);
         let response = self.transport.send(&request).await.map_err(|source| self.failed(action, source))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(action, response).await) }
     }

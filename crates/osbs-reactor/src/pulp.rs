@@ -127,18 +127,11 @@ impl Run {
             Some(path) => self.services.transport.trusting(self.pem(path).await?.as_bytes())?,
             None => self.services.transport.clone(),
         };
-        let client = Pulp::new(transport.clone(), server, login.as_ref())?;
         let seconds = config.and_then(|config| config.timeout);
+        let limit = seconds.map_or(LIMIT, |seconds| Duration::from_secs(seconds.into()));
+        let client = Pulp::new(transport.clone(), server, login.as_ref())?.answering_within(limit);
         let prefix = config.map_or(&args.pulp_repo_prefix, |config| &config.repository_prefix);
-        Ok(PulpSite {
-            client,
-            registry,
-            limit: seconds.map_or(LIMIT, |seconds| Duration::from_secs(seconds.into())),
-            prefix: prefix.clone().unwrap_or_default(),
-            login,
-            insecure,
-            transport,
-        })
+        Ok(PulpSite { client, registry, limit, prefix: prefix.clone().unwrap_or_default(), login, insecure, transport })
     }
 
     async fn configured_login(&self, config: &PulpConfig) -> Result<Login, PluginError> {
@@ -357,5 +350,101 @@ impl TaskLog {
             }
         };
         Self { tell: Box::new(tell) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build_json::PluginLists;
+    use crate::run::TagClass;
+    use crate::testing::{TestRun, run_without_source};
+    use osbs_config::ReactorConfig;
+    use std::sync::Arc;
+
+    async fn with_config(pulp: &str) -> TestRun {
+        let mut test = run_without_source(PluginLists::default()).await;
+        let text = format!("version: 1\npulp: {pulp}\n");
+        test.run.config = Arc::new(ReactorConfig::parse(&text, "config.yaml").unwrap().value);
+        test
+    }
+
+    /// The one screen of a `pulp` that cannot be used.
+    async fn check_error(pulp: &str, parts: &[&str]) {
+        let test = with_config(pulp).await;
+        let failure = test.run.pulp(&PulpArgs::default()).await.map(drop).unwrap_err().into_failure();
+        let text = format!("{failure} {}", failure.hint.clone().unwrap_or_default());
+        assert_eq!(failure.kind, ErrorKind::Policy, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_can_be_wrong_with_the_configuration() {
+        let auth = "auth: {username: me, password: hunter2}";
+        check_error(&format!("{{name: prod, {auth}}}"), &["\"prod\" is not the URL of a Pulp", "pulp.url"]).await;
+        check_error(&format!("{{name: p, {auth}, url: 'https://me:hunter2@p.io'}}"), &["***@p.io", "pulp.url"]).await;
+        let ca = format!("{{name: p, {auth}, url: 'https://p.io', ca_file: /nonexistent/ca.pem}}");
+        check_error(&ca, &["the certificates /nonexistent/ca.pem of Pulp cannot be read"]).await;
+        let empty = tempfile::tempdir().unwrap();
+        let certs = format!("{{name: p, url: 'https://p.io', auth: {{ssl_certs_dir: {}}}}}", empty.path().display());
+        check_error(&certs, &["no login of Pulp in", "pulp.cer and pulp.key", "pulp.auth"]).await;
+        std::fs::write(empty.path().join("pulp.cer"), "hunter2").unwrap();
+        std::fs::write(empty.path().join("pulp.key"), "hunter2").unwrap();
+        check_error(&certs, &["cannot show its certificate at Pulp p.io"]).await;
+        let secret = "{name: p, url: 'https://p.io', auth: {ssl_certs_dir: /var/run/secrets/atomic-reactor/none}}";
+        let test = with_config(secret).await;
+        assert!(test.run.pulp(&PulpArgs::default()).await.is_err(), "no such secret");
+    }
+
+    #[tokio::test]
+    async fn places_and_names() {
+        let auth = "auth: {username: me, password: hunter2}";
+        let test =
+            with_config(&format!("{{name: 'http://p.io:24817', {auth}, timeout: 7, repository_prefix: redhat-}}"))
+                .await;
+        let site = test.run.pulp(&PulpArgs::default()).await.unwrap();
+        assert_eq!((site.registry.uri().as_str(), site.limit.as_secs()), ("http://p.io:24817", 7));
+        assert_eq!(site.repository_id("ns/web"), "redhat-ns-web");
+        assert_eq!(site.archives_id("web"), "redhat-web-archives");
+        let elsewhere = format!("{{name: p, {auth}, url: 'https://p.io', registry: images.io}}");
+        let site = with_config(&elsewhere).await.run.pulp(&PulpArgs::default()).await.unwrap();
+        assert_eq!((site.registry.host.as_str(), site.limit), ("images.io", LIMIT));
+        let args = PulpArgs { pulp_registry_name: Some("https://q.io".to_owned()), ..PulpArgs::default() };
+        let site = run_without_source(PluginLists::default()).await.run.pulp(&args).await.unwrap();
+        assert_eq!(site.client.host(), "q.io", "arrangements 1 to 5 have no configuration");
+    }
+
+    #[tokio::test]
+    async fn what_was_pushed_where() {
+        let mut test = run_without_source(PluginLists::default()).await;
+        let run = &mut test.run;
+        let name: PullSpec = "ns/web:1-1".parse().unwrap();
+        run.tags.add(TagClass::Primary, name.clone());
+        run.tags.add(TagClass::Floating, "ns/web:latest".parse().unwrap());
+        assert_eq!(
+            run.tags_by_repository(),
+            [("ns/web".to_owned(), vec!["1-1".to_owned(), "latest".to_owned()])].into()
+        );
+        let digest = |byte| Digest::from_sha256(&[byte; 32]);
+        let mut record = |host: &str, version: &str, digest: Digest| {
+            let digests = &mut run.pushed_registry(host).digests;
+            digests.entry("ns/web:1-1".to_owned()).or_default().insert(version.to_owned(), digest);
+        };
+        record("p.io", "oci_index", digest(9));
+        record("r.io", "oci", digest(1));
+        record("r.io", "oci_index", digest(2));
+        record("s.io", "v2", digest(3));
+        run.pushed_registry("p.io").server_side_sync = true;
+        assert_eq!(run.pushed_digest("r.io", &name), Some(digest(2)), "the index");
+        assert_eq!(run.pushed_digest("s.io", &name), Some(digest(3)));
+        assert_eq!(
+            run.pushed_digest("registry-as-pulp-sees-it", &name),
+            Some(digest(2)),
+            "the first that is not Pulp's"
+        );
+        assert_eq!(run.pushed_digest("r.io", &"ns/web:9".parse().unwrap()), None);
     }
 }

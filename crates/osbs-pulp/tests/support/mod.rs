@@ -22,6 +22,7 @@ fn project() -> PathBuf {
 
 /// Whether the test can run here; a machine that lacks something fails it, unless OSBS_TEST_SKIP_REAL says that this is
 /// known.
+#[allow(dead_code, reason = "each test program uses its part")]
 pub fn can_run() -> bool {
     std::env::var_os("OSBS_TEST_SKIP_REAL").is_none()
 }

@@ -221,7 +221,7 @@ mod tests {
         match (done, expected) {
             (Ok(Done::Value(value)), Ok(expected)) => assert_eq!(value, expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
-            (done, _) => panic!("{done:?}, expected {expected:?}"),
+            (done, expected) => panic!("{done:?}, expected {expected:?}"),
         }
     }
 

@@ -203,7 +203,7 @@ fn compare(
     let floats = |tag: &str| run.tags.class(TagClass::Floating).iter().any(|name| name.tag() == Some(tag));
     for tag in tags {
         let Some(digest) = found.get(tag) else {
-            return Some(format!("Pulp did not take {repository}:{tag} from {}", source.uri.host));
+            return Some(format!("Pulp found no {repository}:{tag} at {}", source.uri.host));
         };
         let name: PullSpec = format!("{repository}:{tag}").parse().ok()?;
         let pushed = run.pushed_digest(&source.host, &name);
