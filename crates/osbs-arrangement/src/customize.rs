@@ -130,13 +130,11 @@ impl Customization {
 /// Phase and name of an entry; `None` when a key is not there.
 fn named(item: &Value, path: &str) -> Result<Option<(Phase, String)>, Wrong> {
     let (Some(key), Some(name)) = (item["plugin_type"].as_str(), item["plugin_name"].as_str()) else { return Ok(None) };
-    match Phase::ALL.into_iter().find(|phase| phase.key() == key) {
-        Some(phase) => Ok(Some((phase, name.to_owned()))),
-        None => {
-            let allowed = Phase::ALL.map(Phase::key).join(", ");
-            Err((format!("{path}.plugin_type"), format!("{key:?} is no phase (allowed: {allowed})")))
-        }
-    }
+    let Some(phase) = Phase::ALL.into_iter().find(|phase| phase.key() == key) else {
+        let allowed = Phase::ALL.map(Phase::key).join(", ");
+        return Err((format!("{path}.plugin_type"), format!("{key:?} is no phase (allowed: {allowed})")));
+    };
+    Ok(Some((phase, name.to_owned())))
 }
 
 /// An entry of `enable_plugins`; `None` when a key is not there.
