@@ -582,11 +582,13 @@ async fn run_with_waiting(
     fails: &'static [&'static str],
 ) -> TestRun {
     let listed = |names: &[&str]| names.iter().map(|name| PluginEntry::new(name)).collect::<Vec<_>>();
-    let mut lists = PluginLists::default();
-    lists.buildstep_plugins = listed(&["builder"]);
-    lists.postbuild_plugins = listed(&["postbuild_step", "tolerated_step"]);
+    let mut lists = PluginLists {
+        buildstep_plugins: listed(&["builder"]),
+        postbuild_plugins: listed(&["postbuild_step", "tolerated_step"]),
+        exit_plugins: listed(exit),
+        ..PluginLists::default()
+    };
     lists.postbuild_plugins[1].is_allowed_to_fail = Some(true);
-    lists.exit_plugins = listed(exit);
     let mut test = run_with("FROM scratch\n", &[], lists).await;
     let step = |name: &'static str, phases: &'static [Phase]| {
         PluginType::new(name, phases, move |_| {

@@ -13,7 +13,10 @@ pub fn plugin() -> PluginType {
     PluginType::new("tag_by_labels", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<TagByLabels>()?)))
         .purpose("Names the image after its labels: NAME:VERSION-RELEASE, NAME:VERSION and NAME:latest.")
         .argument("unique_tag_only", "only the unique name, as for scratch builds; false")
-        .reads(&["labels name, version and release of the built image, old names too", "the tag of the build JSON's image"])
+        .reads(&[
+            "labels name, version and release of the built image, old names too",
+            "the tag of the build JSON's image",
+        ])
         .writes(&["unique and primary names, for tag_and_push"])
 }
 

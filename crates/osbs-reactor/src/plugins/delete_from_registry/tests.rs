@@ -71,17 +71,18 @@ fn indexes_before_their_members() {
     assert_eq!(all[1].digest, digest(3), "what a client gets");
 }
 
+#[track_caller]
+fn check_of_worker(annotation: &Value, expected: usize) {
+    let annotations = BTreeMap::from([("digests".to_owned(), annotation.to_string())]);
+    assert_eq!(of_worker(&annotations, "r.io:5000").len(), expected, "{annotation}");
+}
+
 #[test]
 fn what_workers_recorded() {
     let entry = |registry: &str| json!({"registry": registry, "repository": "ns/web", "tag": "u", "digest": digest(1), "version": "oci"});
-    #[track_caller]
-    fn check(annotation: &Value, expected: usize) {
-        let annotations = BTreeMap::from([("digests".to_owned(), annotation.to_string())]);
-        assert_eq!(of_worker(&annotations, "r.io:5000").len(), expected, "{annotation}");
-    }
-    check(&json!([entry("r.io:5000"), entry("r.io"), entry("https://r.io:5000/v2")]), 2);
-    check(&json!([{"registry": "r.io:5000"}, entry("r.io:5000")]), 1);
-    check(&json!({}), 0);
+    check_of_worker(&json!([entry("r.io:5000"), entry("r.io"), entry("https://r.io:5000/v2")]), 2);
+    check_of_worker(&json!([{"registry": "r.io:5000"}, entry("r.io:5000")]), 1);
+    check_of_worker(&json!({}), 0);
     assert!(of_worker(&BTreeMap::new(), "r.io").is_empty());
 }
 
