@@ -135,7 +135,7 @@ fn how_builds_end() {
     assert!(lines.contains(&format!("Logs: osbs build-logs {build}").as_str()), "{lines:#?}");
     assert!(lines.contains(&"  where Dockerfile:3"), "{lines:#?}");
 
-    // There is no such repository: nothing is known but the request.
+    // There is no such repository: the client finds out.
     let done = world.build(&format!("file://{}", world.path("git/none").display()), &[]);
     assert_ne!(done.code, 0);
     assert_eq!(server.mails().len(), 1, "it was refused before there was a build");

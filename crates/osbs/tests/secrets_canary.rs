@@ -293,7 +293,10 @@ fn in_a_build_of_the_pipeline() {
 
     // All is well.
     write("push");
-    let good = world.layered("good", "RUN echo built; ls /etc; cat /proc/self/environ > /environ");
+    let good = world.layered(
+        "good",
+        "RUN echo built; cat /proc/self/environ /var/run/secrets/*/*/* /run/secrets/*/* > /found; cat /found; env",
+    );
     let done = world.build(&good, &["--add-yum-repo", &yum]);
     assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
     check_told("osbs build", &done);
