@@ -132,7 +132,7 @@ impl SecretTexts {
 }
 
 fn escape(text: &[u8]) -> String {
-    text.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    text.iter().flat_map(|byte| ["\\x".to_owned(), format!("{byte:02x}")]).collect()
 }
 
 /// Passes events on with every secret text replaced by `***`.
