@@ -4,9 +4,12 @@
 #![allow(clippy::print_stdout, reason = "tells what was measured")]
 
 mod mail_server;
+#[path = "../../osbs-pulp/tests/support/mod.rs"]
+mod pulp_server;
 mod world;
 
 use mail_server::MailServer;
+use pulp_server::RealPulp;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -143,6 +146,38 @@ impl Site {
         fs::write(world.path("config.yaml"), config.replace(&one, &second)).expect("written");
         let login = json!({"auths": {&self.second.host: {"auth": RED.basic}}});
         world.put_login("second", ".dockerconfigjson", &login.to_string());
+    }
+
+    /// From now on images go to Pulp, by way of a registry of their own.
+    fn switch_pulp_on(&self, pulp: &RealPulp) -> RegistryServer {
+        let storage = "  delete: {enabled: true}\n".to_owned();
+        let way = RegistryServer::start(&self.world, "way", &Setup { storage, ..Setup::default() });
+        let (world, api) = (&self.world, pulp.address("api"));
+        let mut secret = vec!["config".to_owned(), "set-secret".to_owned(), "pulp".to_owned()];
+        for key in ["username", "password"] {
+            fs::write(world.path(key), pulp.address(key)).expect("written");
+            secret.push(world.path(key).display().to_string());
+        }
+        world.ok(&secret.iter().map(String::as_str).collect::<Vec<_>>());
+        let conf = fs::read_to_string(world.path("osbs.conf")).expect("read");
+        let pushed_to = format!("\nregistry_uri = http://{}\n", world.registry);
+        assert!(conf.contains(&pushed_to), "{conf}");
+        let new = format!(
+            "\nregistry_uri = http://{}\npulp_registry_name = {api}\npulp_secret = pulp\npulp_image_archives = true\n",
+            way.host
+        );
+        fs::write(world.path("osbs.conf"), conf.replace(&pushed_to, &new)).expect("written");
+        let config = fs::read_to_string(world.path("config.yaml")).expect("read");
+        let (before, rest) = config.split_once("registries:\n").expect("registries");
+        let (_, after) = rest.split_once("\nsource_registry:").expect("what follows");
+        let config = format!(
+            "{before}registries: [{{url: 'http://{}'}}]\nsource_registry:{after}\
+             pulp: {{name: test, url: '{api}', image_archives: true, auth: {{ssl_certs_dir: /var/run/secrets/atomic-reactor/pulp}}}}\n",
+            way.host
+        );
+        let config = config.replace("required_secrets: [second]", "required_secrets: [pulp]");
+        fs::write(world.path("config.yaml"), config).expect("written");
+        way
     }
 
     fn write_programs(&self) {
@@ -357,7 +392,124 @@ fn every_step_that_needs_no_koji() {
     arrangement_6(&site);
     assert_eq!(site.mail.mails().len(), 2, "one mail a build");
     an_error_names_the_line_of_the_author(&site);
+    println!("without Pulp {:.1} s", started.elapsed().as_secs_f64());
+    let pulp = RealPulp::start();
+    println!("with Pulp running {:.1} s", started.elapsed().as_secs_f64());
+    let way = site.switch_pulp_on(&pulp);
+    arrangement_1_into_pulp(&site, &pulp, &way);
+    println!("arrangement 1 into Pulp {:.1} s", started.elapsed().as_secs_f64());
+    arrangement_6_into_pulp(&site, &pulp, &way);
     println!("all in all {:.1} s", started.elapsed().as_secs_f64());
+}
+
+/// The orchestrator of arrangement 1, in the seed's order (`reactor.md` 2.7).
+const ORCHESTRATOR_1: [&str; 7] = [
+    "pull_base_image",
+    "bump_release",
+    "add_labels_in_dockerfile",
+    "reactor_config",
+    "orchestrate_build",
+    "store_metadata_in_osv3",
+    "remove_built_image",
+];
+
+const WORKER_1: [&str; 22] = [
+    "pull_base_image",
+    "add_labels_in_dockerfile",
+    "change_from_in_dockerfile",
+    "add_help",
+    "add_dockerfile",
+    "distgit_fetch_artefacts",
+    "fetch_maven_artifacts",
+    "add_yum_repo_by_url",
+    "inject_yum_repo",
+    "distribution_scope",
+    "docker_api",
+    "squash",
+    "all_rpm_packages",
+    "tag_by_labels",
+    "tag_from_config",
+    "site_look",
+    "tag_and_push",
+    "compress",
+    "store_metadata_in_osv3",
+    "sendmail",
+    "remove_built_image",
+    "push_floating_tags",
+];
+
+const ORCHESTRATOR_6: [&str; 17] = [
+    "reactor_config",
+    "check_and_set_platforms",
+    "add_filesystem",
+    "pull_base_image",
+    "bump_release",
+    "add_labels_in_dockerfile",
+    "orchestrate_build",
+    "fetch_worker_metadata",
+    "compare_components",
+    "tag_from_config",
+    "group_manifests",
+    "verify_media",
+    "store_metadata_in_osv3",
+    "sendmail",
+    "remove_built_image",
+    "remove_worker_metadata",
+    "push_floating_tags",
+];
+
+/// The same steps, with these behind that one.
+fn with_steps(steps: &[&'static str], added: &[(&str, &[&'static str])]) -> Vec<&'static str> {
+    let mut all = steps.to_vec();
+    for (behind, more) in added {
+        let at = all.iter().position(|step| step == behind).expect("it is there");
+        all.splice(at + 1..=at, more.iter().copied());
+    }
+    all
+}
+
+/// Pulp serves the image that the record tells of, and the registry on the way has it no more.
+#[track_caller]
+fn check_pulp(site: &Site, pulp: &RealPulp, way: &RegistryServer, build: &str, name: &str, is_emptied: bool) {
+    let served = pulp.address("api").trim_start_matches("http://");
+    let login = format!("{}:{}", pulp.address("username"), pulp.address("password"));
+    let record = site.world.record(build);
+    let digests = record["annotations"]["digests"].as_array().expect("digests");
+    let begun = Instant::now();
+    for tag in ["1.2-1", "stable"] {
+        let image = format!("docker://{served}/test/{name}:{tag}");
+        let digest = run(
+            "skopeo",
+            &["inspect", "--no-tags", "--tls-verify=false", "--creds", &login, "--format", "{{.Digest}}", &image],
+        );
+        let told = digests.iter().any(|entry| entry["registry"] == served && entry["digest"] == digest.trim());
+        assert!(told, "{image} is {digest}, but {digests:?}");
+    }
+    println!("{name} looked at in Pulp {:.1} s", begun.elapsed().as_secs_f64());
+    let left = way.skopeo(&format!("test/{name}:1.2-1"), None, None);
+    assert_eq!(left.is_none(), is_emptied, "{left:?}");
+}
+
+fn arrangement_1_into_pulp(site: &Site, pulp: &RealPulp, way: &RegistryServer) {
+    let build = site.build(&site.repository("pulp-one"), "1");
+    let worker = format!("{build}-x86_64");
+    check_order(&site.world, &build, &ORCHESTRATOR_1);
+    let added: [(&str, &[&str]); 2] =
+        [("tag_and_push", &["pulp_push", "pulp_sync"]), ("compress", &["pulp_pull", "delete_from_registry"])];
+    let mut steps = with_steps(&WORKER_1, &added);
+    steps.retain(|step| *step != "push_floating_tags");
+    check_order(&site.world, &worker, &steps);
+    check_pulp(site, pulp, way, &worker, "pulp-one", true);
+}
+
+fn arrangement_6_into_pulp(site: &Site, pulp: &RealPulp, way: &RegistryServer) {
+    let build = site.build(&site.repository("pulp-six"), "6");
+    let added: [(&str, &[&str]); 1] = [("group_manifests", &["pulp_tag", "pulp_sync", "pulp_publish", "pulp_pull"])];
+    let mut steps = with_steps(&ORCHESTRATOR_6, &added);
+    steps.retain(|step| !["push_floating_tags", "verify_media"].contains(step));
+    check_order(&site.world, &build, &steps);
+    // Its list does not take the image out of the registry again.
+    check_pulp(site, pulp, way, &build, "pulp-six", false);
 }
 
 fn arrangement_1(site: &Site) {
@@ -365,42 +517,8 @@ fn arrangement_1(site: &Site) {
     let build = site.build(&url, "1");
     let worker = format!("{build}-x86_64");
     let world = &site.world;
-    // The seed's list, in its order (`reactor.md` 2.7).
-    let orchestrator = [
-        "pull_base_image",
-        "bump_release",
-        "add_labels_in_dockerfile",
-        "reactor_config",
-        "orchestrate_build",
-        "store_metadata_in_osv3",
-        "remove_built_image",
-    ];
-    check_order(world, &build, &orchestrator);
-    let steps = [
-        "pull_base_image",
-        "add_labels_in_dockerfile",
-        "change_from_in_dockerfile",
-        "add_help",
-        "add_dockerfile",
-        "distgit_fetch_artefacts",
-        "fetch_maven_artifacts",
-        "add_yum_repo_by_url",
-        "inject_yum_repo",
-        "distribution_scope",
-        "docker_api",
-        "squash",
-        "all_rpm_packages",
-        "tag_by_labels",
-        "tag_from_config",
-        "site_look",
-        "tag_and_push",
-        "compress",
-        "store_metadata_in_osv3",
-        "sendmail",
-        "remove_built_image",
-        "push_floating_tags",
-    ];
-    check_order(world, &worker, &steps);
+    check_order(world, &build, &ORCHESTRATOR_1);
+    check_order(world, &worker, &WORKER_1);
     assert!(world.has_said(&worker, "the site has looked"));
     let config = check_registries(site, "one");
     check_labels(&config, "one");
@@ -416,26 +534,7 @@ fn arrangement_6(site: &Site) {
     let build = site.build(&url, "6");
     let worker = format!("{build}-x86_64");
     let world = &site.world;
-    let orchestrator = [
-        "reactor_config",
-        "check_and_set_platforms",
-        "add_filesystem",
-        "pull_base_image",
-        "bump_release",
-        "add_labels_in_dockerfile",
-        "orchestrate_build",
-        "fetch_worker_metadata",
-        "compare_components",
-        "tag_from_config",
-        "group_manifests",
-        "verify_media",
-        "store_metadata_in_osv3",
-        "sendmail",
-        "remove_built_image",
-        "remove_worker_metadata",
-        "push_floating_tags",
-    ];
-    check_order(world, &build, &orchestrator);
+    check_order(world, &build, &ORCHESTRATOR_6);
     let steps = [
         "reactor_config",
         "add_filesystem",
