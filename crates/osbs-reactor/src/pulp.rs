@@ -324,9 +324,12 @@ impl Run {
     }
 }
 
+/// Is told what is waited for and how far its task is.
+type Tell = Box<dyn Fn(&str, &TaskProgress) + Send + Sync>;
+
 /// Tells the log how far a task is, each step once.
 pub(crate) struct TaskLog {
-    pub tell: Box<dyn Fn(&str, &TaskProgress) + Send + Sync>,
+    pub tell: Tell,
 }
 
 impl TaskLog {

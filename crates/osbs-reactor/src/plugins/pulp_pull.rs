@@ -70,9 +70,8 @@ impl Plugin for PulpPull {
         let site = run.pulp(&self.pulp).await?;
         let client = site.pull_client()?;
         let expected = expected(run, &name);
-        let limit = self.timeout.map_or(site.limit, Duration::from_secs);
         let full = name.with_registry(Some(&site.registry.host)).with_explicit_tag();
-        let types = self.wait(run, &site, &client, &full, &expected, limit).await?;
+        let types = self.wait(run, &site, &client, &full, &expected).await?;
         Ok(Done::Value(json!(types)))
     }
 }
@@ -85,8 +84,8 @@ impl PulpPull {
         client: &Registry,
         name: &PullSpec,
         expected: &Expected,
-        limit: Duration,
     ) -> Result<BTreeSet<String>, PluginError> {
+        let limit = self.timeout.map_or(site.limit, Duration::from_secs);
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {

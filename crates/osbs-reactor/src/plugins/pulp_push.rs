@@ -69,7 +69,7 @@ impl Plugin for PulpPush {
             "digest": stored.digest,
         });
         // At once, so that what is uploaded is recorded whatever comes.
-        let patch = BuildPatch::default().annotation(ANNOTATION, &record.to_string());
+        let patch = BuildPatch::default().annotation(ANNOTATION, record.to_string());
         run.services.cluster.update_build(&run.build.name, patch).await?;
         if self.publish {
             let platform = run.platform().to_string();
