@@ -257,6 +257,16 @@ fn a_login_goes_to_its_own_registry_alone() {
     check_nothing_left(&world);
 }
 
+/// A process that dies with its test.
+struct Dies(std::process::Child);
+
+impl Drop for Dies {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_login_does_not_go_along_with_a_redirect() {
     if !can_run() {
@@ -267,13 +277,14 @@ fn a_login_does_not_go_along_with_a_redirect() {
     let folder = world.path("registry-parents/data");
     fs::create_dir_all(&folder).expect("made");
     let files = world::free_port().to_string();
-    let mut server = std::process::Command::new("python3")
+    let server = std::process::Command::new("python3")
         .args(["-m", "http.server", "--bind", "127.0.0.1", &files, "--directory"])
         .arg(&folder)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("python3 starts");
+    let _server = Dies(server);
     let address = format!("127.0.0.1:{files}");
     wait_for("the file server", 60, || std::net::TcpStream::connect(&address).is_ok());
     let recorder = Recorder::before(&address);
@@ -302,8 +313,6 @@ fn a_login_does_not_go_along_with_a_redirect() {
     fs::remove_dir_all(world.path("home/store")).expect("the parent has to be pulled");
     let url = world.layered("redirected", "RUN true");
     let done = world.build(&url, &["--arrangement-version", "6"]);
-    let _ = server.kill();
-    let _ = server.wait();
     name(&done);
     let sent = recorder.sent();
     assert!(sent.contains("GET /docker/registry/v2/blobs/"), "blobs came from the other server");
