@@ -50,7 +50,7 @@ fn repositories(world: &World) -> (PathBuf, PathBuf) {
     }
     for entry in fs::read_dir(&packages).expect("the distribution").flatten() {
         let name = entry.file_name().into_string().expect("UTF-8");
-        if !name.ends_with(".rpm") {
+        if name.strip_suffix(".rpm").is_none() {
             continue;
         }
         let is_extra = ["jq-", "libjq", "libonig"].iter().any(|start| name.starts_with(start));
