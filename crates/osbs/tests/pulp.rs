@@ -1,0 +1,253 @@
+//! Builds whose images go to a real Pulp 3: fetched out of the registry, shown to clients after success only, pulled back;
+//! and what a user reads, and what stays where it was, when Pulp is down, slow, or fails in its parts.
+//!
+//! Needs: what scripts/pulp.sh needs, docker-registry, skopeo, runc. `OSBS_TEST_SKIP_REAL=1` skips.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which tell how long what takes")]
+
+#[path = "../../osbs-pulp/tests/support/mod.rs"]
+mod pulp_server;
+mod world;
+
+use pulp_server::RealPulp;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use world::{Done, World, can_run, check_nothing_left};
+
+/// Beyond what the world writes: images are pushed to a registry of their own, from which Pulp fetches them.
+struct Site {
+    world: World,
+    output: World,
+    pulp: RealPulp,
+    begun: Instant,
+}
+
+impl Site {
+    fn new() -> Self {
+        let begun = Instant::now();
+        let site = Self { world: World::new(), output: World::bare(), pulp: RealPulp::start(), begun };
+        site.step("started");
+        site
+    }
+
+    fn step(&self, what: &str) {
+        println!("{what}: {:.1} s", self.begun.elapsed().as_secs_f32());
+    }
+
+    /// Host and port of Pulp's registry.
+    fn registry(&self) -> &str {
+        self.pulp.address("api").trim_start_matches("http://")
+    }
+
+    /// `config.yaml` with these keys in `pulp`.
+    fn configure(&self, keys: &str) {
+        self.world.write_conf("can_orchestrate = true\n", "group_manifests: true\n");
+        let (username, password) = (self.pulp.address("username"), self.pulp.address("password"));
+        let text = format!(
+            "version: 1\nclusters:\n  x86_64: [{{name: local, max_concurrent_builds: 4}}]\n\
+             registries: [{{url: 'http://{}'}}]\nsource_registry: {{url: 'http://{}', insecure: true}}\n\
+             group_manifests: true\n\
+             pulp:\n  name: test\n  auth: {{username: {username}, password: {password}}}\n  {keys}\n",
+            self.output.registry, self.world.registry
+        );
+        std::fs::write(self.world.path("config.yaml"), text).unwrap();
+    }
+
+    /// One build; its release is in `LABEL`, so that every build has another content.
+    fn build(&self, what: &str) -> Done {
+        let url = self.world.layered("web", &format!("RUN echo {what} >/what"));
+        let done = self.world.build(&url, &[]);
+        self.step(what);
+        done
+    }
+
+    /// The digest that clients of Pulp get for a name; nothing when they get none.
+    fn served(&self, name: &str) -> Option<String> {
+        let image = format!("docker://{}/{name}", self.registry());
+        let login = format!("{}:{}", self.pulp.address("username"), self.pulp.address("password"));
+        let skopeo = Command::new("skopeo")
+            .args(["inspect", "--tls-verify=false", "--creds", &login, "--format", "{{.Digest}}", &image])
+            .output()
+            .expect("skopeo starts");
+        let text = String::from_utf8(skopeo.stdout).unwrap();
+        skopeo.status.success().then(|| text.trim().to_owned())
+    }
+
+    /// A build that fails because of Pulp: one screen that says these things, clients see what they saw, and the registry
+    /// keeps what it got.
+    #[track_caller]
+    fn check_failure(&self, what: &str, parts: &[&str], served: &str) {
+        let done = self.build(what);
+        assert_eq!(done.code, 4, "{what}: a remote failure\n{}\n{}", done.out, done.err);
+        for part in parts {
+            assert!(done.err.contains(part), "{what}: {part:?} is not in\n{}", done.err);
+        }
+        let told = done.err.lines().skip_while(|line| !line.contains("error")).count();
+        assert!(told < 30, "{what}: more than one screen\n{}", done.err);
+        let said = format!("{}{}", done.out, done.err);
+        assert!(!said.contains(self.pulp.address("password")), "{what}: the password is shown");
+        let release = self.release();
+        let tags = self.output.tags("test/web");
+        assert!(tags.contains(&format!("1-{release}")), "{what}: the registry keeps what Pulp may not have: {tags:?}");
+        if !served.is_empty() {
+            assert_eq!(self.served("test/web:latest").as_deref(), Some(served), "{what}: clients see what they saw");
+            assert_eq!(self.served(&format!("test/web:1-{release}")), None, "{what}");
+        }
+    }
+
+    /// The release of the last build.
+    fn release(&self) -> u32 {
+        let releases = self.output.tags("test/web").into_iter().filter_map(|tag| tag.strip_prefix("1-")?.parse().ok());
+        releases.max().unwrap_or_default()
+    }
+}
+
+/// Everything of `to`, each connection after a delay.
+fn slow_proxy(to: &str, delay: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = to.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let to = to.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(delay);
+                let Ok(server) = TcpStream::connect(to) else { return };
+                let (from, into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || copy(from, into));
+                copy(server, client);
+            });
+        }
+    });
+    address
+}
+
+fn copy(mut from: TcpStream, mut into: TcpStream) {
+    let mut buffer = [0; 8192];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if into.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = into.shutdown(std::net::Shutdown::Write);
+}
+
+fn digest_of_annotation(record: &Value, host: &str) -> String {
+    let digests = record["annotations"]["digests"].as_array().expect("digests");
+    let there = digests.iter().find(|entry| entry["registry"] == host).expect("of Pulp");
+    there["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::new();
+    let api = site.pulp.address("api").to_owned();
+
+    // All is well, archives included.
+    site.configure(&format!("url: {api}\n  image_archives: true"));
+    let done = site.build("good");
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let build = site.world.builds().iter().find(|build| build["type"] == "orchestrator").unwrap()["name"].clone();
+    let record = site.world.record(build.as_str().unwrap());
+    let digest = digest_of_annotation(&record, site.registry());
+    for tag in ["1-1", "latest", "1"] {
+        assert_eq!(site.served(&format!("test/web:{tag}")).as_ref(), Some(&digest), "{tag}");
+    }
+    let primary = &record["annotations"]["repositories"]["primary"];
+    assert_eq!(primary[0], format!("{}/test/web:1-1", site.registry()), "records tell of Pulp only: {primary}");
+    assert_eq!(primary.as_array().unwrap().len(), 1, "{primary}");
+    assert!(record["annotations"]["media-types"].to_string().contains("oci.image.index"), "{record}");
+    check_pull(&site);
+    check_archive(&site);
+    let digest = check_arrangement_4(&site);
+
+    // Pulp's upstream is not there.
+    let nobody = format!("127.0.0.1:{}", world::free_port());
+    site.configure(&format!("url: {api}\n  sync_from: 'http://{nobody}'"));
+    site.check_failure("upstream", &["pulp_sync", "failed to synchronise the repository test-web", "sync_from"], &digest);
+
+    // Slower than the site's patience.
+    let slow = slow_proxy(site.registry(), Duration::from_secs(60));
+    site.configure(&format!("url: 'http://{slow}'\n  timeout: 3"));
+    site.check_failure("slow", &["pulp_sync", &slow, "no answer from", "for 3 s"], &digest);
+
+    // The content server is dead: names are served, layers are not.
+    site.pulp.kill("content");
+    site.configure(&format!("url: {api}\n  timeout: 20"));
+    site.check_failure("content", &["pulp_pull", "did not serve", "within 20 s"], "");
+
+    // Nobody takes tasks.
+    site.pulp.kill("worker");
+    site.configure(&format!("url: {api}\n  timeout: 5"));
+    site.check_failure("worker", &["pulp_sync", "its task is waiting", "no worker of Pulp"], "");
+
+    // Nobody is there.
+    site.pulp.kill("api");
+    site.check_failure("down", &["pulp_sync", "cannot find or make the repository test-web", "is Pulp up"], "");
+    check_nothing_left(&site.world);
+}
+
+/// By `osbs.conf` alone, with the login in a secret. Its lists take the image out of the registry at the end. Gives the
+/// digest that clients get now.
+fn check_arrangement_4(site: &Site) -> String {
+    let login = site.world.path("login");
+    std::fs::create_dir(&login).unwrap();
+    for key in ["username", "password"] {
+        std::fs::write(login.join(key), site.pulp.address(key)).unwrap();
+    }
+    let files = ["username", "password"].map(|key| login.join(key).display().to_string());
+    site.world.ok(&["config", "set-secret", "pulp-login", &files[0], &files[1]]);
+    let instance = format!(
+        "can_orchestrate = true\nregistry_uri = http://{}\nsource_registry_uri = http://{}\nregistry_api_versions = v2\n\
+         group_manifests = true\npulp_registry_name = {}\npulp_secret = pulp-login\n",
+        site.output.registry,
+        site.world.registry,
+        site.pulp.address("api")
+    );
+    site.world.write_conf(&instance, "");
+    let url = site.world.layered("web", "RUN echo four >/what");
+    let done = site.world.build(&url, &["--arrangement-version", "4", "--platforms", "x86_64"]);
+    site.step("arrangement 4");
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let digest = site.served("test/web:1-2").expect("clients of Pulp get it");
+    assert_eq!(site.served("test/web:latest").as_ref(), Some(&digest));
+    assert!(site.served("test/web:1-1").is_some(), "earlier names stay");
+    let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-2");
+    assert_eq!(code, 404, "the registry was only the way to Pulp");
+    let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-1");
+    assert_eq!(code, 200, "what another build has pushed stays");
+    digest
+}
+
+/// The whole image, layers and all, comes out of Pulp.
+fn check_pull(site: &Site) {
+    let image = format!("docker://{}/test/web:latest", site.registry());
+    let target = format!("dir:{}", site.world.path("pulled").display());
+    let login = format!("{}:{}", site.pulp.address("username"), site.pulp.address("password"));
+    let args = ["copy", "--insecure-policy", "--src-tls-verify=false", "--src-creds", &login, &image, &target];
+    let pulled = Command::new("skopeo").args(args).output().expect("skopeo starts");
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+    let manifest = std::fs::read_to_string(site.world.path("pulled/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(2), "{manifest}");
+}
+
+/// The archive under the image's names, as it was uploaded.
+fn check_archive(site: &Site) {
+    let worker = site.world.builds().into_iter().find(|build| build["type"] == "worker").unwrap();
+    let record = site.world.record(worker["name"].as_str().unwrap());
+    let uploaded = record["annotations"]["pulp-archive"].clone();
+    let uploaded = uploaded.as_str().map_or(uploaded.clone(), |text| serde_json::from_str(text).unwrap());
+    for tag in ["1-1", "latest"] {
+        let url = format!("{}/pulp/content/image-archives/test/web/{tag}/x86_64.tar.gz", site.pulp.address("content"));
+        let script = format!("curl -fsS {url} | sha256sum | cut -d' ' -f1");
+        let sum = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let sum = format!("sha256:{}", String::from_utf8(sum.stdout).unwrap().trim());
+        assert_eq!(uploaded["digest"], sum, "{url} {uploaded}");
+    }
+}
