@@ -5,8 +5,8 @@
 use crate::build_json::BuildJson;
 use crate::events::{CORE_LOGGER, Logger};
 use crate::floating::FloatingName;
-use crate::pulp::PulpRepository;
 use crate::plugin::{BuildResult, BuiltImageId, PluginError};
+use crate::pulp::PulpRepository;
 use crate::services::Services;
 use crate::source::SourceTree;
 use osbs_cluster::Build;

@@ -35,7 +35,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     while let Some(path) = waiting.pop() {
         match fs::read_dir(&path) {
             Ok(entries) => {
-                waiting.extend(entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_symlink()))
+                waiting.extend(entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_symlink()));
             }
             Err(_) => found.push(path),
         }
@@ -150,7 +150,7 @@ struct Meeting(AtomicUsize);
 impl Meeting {
     fn join(&self) -> bool {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while self.0.load(Ordering::SeqCst) < 2 {
             if Instant::now() > end {
                 return false;
@@ -196,7 +196,8 @@ fn serve(elsewhere: &str) -> Fake {
 }
 
 fn entry(url: &str, target: &str, sums: &[(&str, &str)]) -> String {
-    let sums: String = sums.iter().map(|(name, sum)| format!("  {name}: {sum}\n")).collect();
+    let sums: Vec<_> = sums.iter().map(|(name, sum)| format!("  {name}: {sum}\n")).collect();
+    let sums = sums.concat();
     let target = if target.is_empty() { String::new() } else { format!("  target: {target}\n") };
     format!("- url: {url}\n{target}{sums}")
 }

@@ -103,7 +103,12 @@ fn every_mistake_with_its_place() {
         ("version: 1\nregistries: [{url: r.example.com/v1}]\n", 2, 20, "v1, which is not supported"),
         ("version: 1\nregistries: [{url: r, insecure: 'yes'}]\n", 2, 33, "expected true or false, found a text"),
         ("version: 1\nregistries: {url: r}\n", 2, 13, "expected a list, found an object"),
-        ("version: 1\npulp: {name: x, auth: {username: u}, url: 'https://p.io'}\n", 2, 23, "either ssl_certs_dir, or username and password"),
+        (
+            "version: 1\npulp: {name: x, auth: {username: u}, url: 'https://p.io'}\n",
+            2,
+            23,
+            "either ssl_certs_dir, or username and password",
+        ),
         ("version: 1\nkoji: {hub_url: h, root_url: r}\n", 2, 7, "required key \"auth\""),
         ("version: 1\nhide_files: {tmpdir: /t, files: []}\n", 2, 33, "at least one"),
         ("version: 1\narrangement_version: 7\n", 2, 22, "1 to 6"),

@@ -92,7 +92,11 @@ impl<'a> Listener<'a> {
     /// Reads standard output to its end.
     pub(super) fn output(&self, stream: impl Read) {
         read_lines(stream, |line, is_whole| {
-            if is_whole { self.said(line) } else { self.break_off(format!("a line of more than {} KiB", MAX_LINE >> 10)) }
+            if is_whole {
+                self.said(line)
+            } else {
+                self.break_off(format!("a line of more than {} KiB", MAX_LINE >> 10))
+            }
         })
         .unwrap_or_else(|()| self.break_off(format!("more than {} MiB of output", MAX_OUTPUT >> 20)));
     }

@@ -171,7 +171,8 @@ async fn its_time_is_limited_and_its_children_die_with_it() {
 
 #[tokio::test]
 async fn a_flood_is_stopped() {
-    let (_, outcome) = run_entry(Phase::Postbuild, entry("head -c 100000000 /dev/zero >&2; sleep 98763", json!({}))).await;
+    let (_, outcome) =
+        run_entry(Phase::Postbuild, entry("head -c 100000000 /dev/zero >&2; sleep 98763", json!({}))).await;
     check_failed(&outcome, ErrorKind::Resource, &["more than 64 MiB of errors"]);
 }
 
