@@ -12,7 +12,7 @@ use url::Url;
 /// Pause before the first look at a task; later ones are longer.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long tasks are waited for, who can stop that, and who is told how far they are.
 pub struct Wait<'a> {

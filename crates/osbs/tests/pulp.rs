@@ -169,10 +169,14 @@ fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
     // Pulp's upstream is not there.
     let nobody = format!("127.0.0.1:{}", world::free_port());
     site.configure(&format!("url: {api}\n  sync_from: 'http://{nobody}'"));
-    site.check_failure("upstream", &["pulp_sync", "failed to synchronise the repository test-web", "sync_from"], &digest);
+    site.check_failure(
+        "upstream",
+        &["pulp_sync", "failed to synchronise the repository test-web", "sync_from"],
+        &digest,
+    );
 
     // Slower than the site's patience.
-    let slow = slow_proxy(site.registry(), Duration::from_secs(60));
+    let slow = slow_proxy(site.registry(), Duration::from_mins(1));
     site.configure(&format!("url: 'http://{slow}'\n  timeout: 3"));
     site.check_failure("slow", &["pulp_sync", &slow, "no answer from", "for 3 s"], &digest);
 
