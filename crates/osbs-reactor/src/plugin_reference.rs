@@ -37,6 +37,33 @@ pub fn to_json(kind: &PluginType) -> Value {
     })
 }
 
+/// What a plugin of OSBS that is not here waits for; `None` of any other name.
+pub fn why_absent(name: &str) -> Option<&'static str> {
+    NOT_YET.iter().find(|(names, _)| names.contains(&name)).map(|(_, why)| *why)
+}
+
+/// Plugins of OSBS that are not here, and what they wait for.
+const NOT_YET: [(&[&str], &str); 4] = [
+    (
+        &[
+            "koji",
+            "koji_parent",
+            "koji_promote",
+            "koji_import",
+            "koji_tag_build",
+            "koji_delegate",
+            "inject_parent_image",
+        ],
+        "it works with Koji",
+    ),
+    (&["resolve_composes"], "it works with ODCS"),
+    (&["resolve_module_compose", "flatpak_create_dockerfile", "flatpak_create_oci"], "it is for Flatpaks"),
+    (
+        &["import_image", "stop_autorebuild_if_disabled", "push_operator_manifests"],
+        "it works with OpenShift or services beside it",
+    ),
+];
+
 fn phases(kind: &PluginType) -> String {
     kind.phases.iter().map(|phase| phase.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -5,6 +5,7 @@
 use crate::build_json::PluginEntry;
 use crate::events::{ENGINE_LOGGER, phase_text};
 use crate::plugin::{PluginType, PluginTypes};
+use crate::plugin_reference::why_absent;
 use crate::run::Run;
 use crate::site_plugin;
 use osbs_dockerfile::nearest;
@@ -64,7 +65,7 @@ pub(crate) fn unknown(types: &PluginTypes, phase: Phase, name: &str) -> Failure 
         return policy(format!("{text} is not known here: it runs in {}", phases.join(" and ")))
             .with_hint("put it into the list of that phase");
     }
-    if let Some((_, why)) = NOT_YET.iter().find(|(names, _)| names.contains(&name)) {
+    if let Some(why) = why_absent(name) {
         let failure =
             policy(format!("{text} is not known here: a plugin of OSBS that this version does not have ({why})"));
         return failure.with_hint(
@@ -81,32 +82,49 @@ pub(crate) fn unknown(types: &PluginTypes, phase: Phase, name: &str) -> Failure 
     }
 }
 
-/// Plugins of OSBS that are not here, and what they wait for.
-const NOT_YET: [(&[&str], &str); 4] = [
-    (
-        &[
-            "koji",
-            "koji_parent",
-            "koji_promote",
-            "koji_import",
-            "koji_tag_build",
-            "koji_delegate",
-            "inject_parent_image",
-        ],
-        "it works with Koji",
-    ),
-    (&["resolve_composes"], "it works with ODCS"),
-    (&["resolve_module_compose", "flatpak_create_dockerfile", "flatpak_create_oci"], "it is for Flatpaks"),
-    (
-        &["import_image", "stop_autorebuild_if_disabled", "push_operator_manifests", "push_floating_tags"],
-        "it works with OpenShift or services beside it",
-    ),
-];
-
 /// Records a plugin that cannot be run.
 pub(crate) fn refused(run: &mut Run, name: &str, failure: Failure) -> Failure {
     let failure = failure.in_step(name);
     run.records.errors.insert(name.to_owned(), failure.to_string().into());
     run.logger.named(ENGINE_LOGGER).error(failure.to_string());
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osbs_types::BuildType;
+
+    #[test]
+    fn every_plugin_of_every_arrangement_is_there_or_told_to_be_absent() {
+        let types = crate::plugins::all();
+        for version in 1..=6 {
+            for build_type in [BuildType::Orchestrator, BuildType::Worker] {
+                let lists = osbs_arrangement::template(build_type, version).unwrap();
+                for (phase, entry) in
+                    Phase::ALL.into_iter().flat_map(|phase| lists.phase(phase).iter().map(move |entry| (phase, entry)))
+                {
+                    let known = types.find(&entry.name, phase).is_some();
+                    let absent = why_absent(&entry.name).is_some();
+                    assert!(known != absent, "{version} {build_type} {phase} {}: known {known}", entry.name);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_unknown(phase: Phase, name: &str, message: &str, hint: &str) {
+        let failure = unknown(&crate::plugins::all(), phase, name);
+        assert_eq!(failure.kind, ErrorKind::Policy);
+        assert!(failure.message.contains(message), "{failure}");
+        assert!(failure.hint.as_deref().is_some_and(|told| told.contains(hint)), "{:?}", failure.hint);
+    }
+
+    #[test]
+    fn what_is_told_of_a_name() {
+        check_unknown(Phase::Prebuild, "koji", "this version does not have (it works with Koji)", "out of config.yaml");
+        check_unknown(Phase::Exit, "sendmial", "exit plugin 'sendmial' is not known here", "is sendmail meant?");
+        check_unknown(Phase::Exit, "xyzzyxyzzy", "is not known here", "needs a \"program\"");
+        check_unknown(Phase::Prebuild, "sendmail", "it runs in exit", "the list of that phase");
+    }
 }

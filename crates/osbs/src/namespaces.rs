@@ -27,9 +27,12 @@ fn need(command: &Command) -> Need {
         | Command::GetToken(_)
         | Command::PrintTokenUrl(_)
         | Command::GetUser(_) => Need::Nothing,
-        Command::CreateBuildImage(_) | Command::Image(_) | Command::Build(_) | Command::Gc(_) | Command::RunBuild(_) | Command::Reactor(_) => {
-            Need::Must
-        }
+        Command::CreateBuildImage(_)
+        | Command::Image(_)
+        | Command::Build(_)
+        | Command::Gc(_)
+        | Command::RunBuild(_)
+        | Command::Reactor(_) => Need::Must,
         Command::ListBuilds(_)
         | Command::GetBuild(_)
         | Command::BuildJson(_)

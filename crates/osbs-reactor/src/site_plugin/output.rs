@@ -93,9 +93,9 @@ impl<'a> Listener<'a> {
     pub(super) fn output(&self, stream: impl Read) {
         read_lines(stream, |line, is_whole| {
             if is_whole {
-                self.said(line)
+                self.said(line);
             } else {
-                self.break_off(format!("a line of more than {} KiB", MAX_LINE >> 10))
+                self.break_off(format!("a line of more than {} KiB", MAX_LINE >> 10));
             }
         })
         .unwrap_or_else(|()| self.break_off(format!("more than {} MiB of output", MAX_OUTPUT >> 20)));

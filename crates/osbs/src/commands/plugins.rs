@@ -98,6 +98,10 @@ fn show(session: &Session, name: &str) -> Result<(), Failure> {
     let types = plugins::all();
     let found: Vec<_> = types.iter().filter(|kind| kind.name == name).collect();
     let Some(kind) = found.first() else {
+        if let Some(why) = plugin_reference::why_absent(name) {
+            let text = format!("{name} is a plugin of OSBS that this version does not have ({why})");
+            return Err(Failure::message(ErrorKind::User, text).with_hint("osbs plugins list names all there are"));
+        }
         let hint = match nearest(name, types.names()) {
             Some(meant) => format!("is {meant} meant?"),
             None => "osbs plugins list names all there are".to_owned(),
