@@ -476,15 +476,14 @@ fn check_pulp(site: &Site, pulp: &RealPulp, way: &RegistryServer, build: &str, n
     let record = site.world.record(build);
     let digests = record["annotations"]["digests"].as_array().expect("digests");
     let begun = Instant::now();
-    for tag in ["1.2-1", "stable"] {
-        let image = format!("docker://{served}/test/{name}:{tag}");
-        let digest = run(
-            "skopeo",
-            &["inspect", "--no-tags", "--tls-verify=false", "--creds", &login, "--format", "{{.Digest}}", &image],
-        );
-        let told = digests.iter().any(|entry| entry["registry"] == served && entry["digest"] == digest.trim());
-        assert!(told, "{image} is {digest}, but {digests:?}");
-    }
+    // One of the names: skopeo and Pulp take ten seconds for it.
+    let image = format!("docker://{served}/test/{name}:stable");
+    let digest = run(
+        "skopeo",
+        &["inspect", "--no-tags", "--tls-verify=false", "--creds", &login, "--format", "{{.Digest}}", &image],
+    );
+    let told = digests.iter().any(|entry| entry["registry"] == served && entry["digest"] == digest.trim());
+    assert!(told, "{image} is {digest}, but {digests:?}");
     println!("{name} looked at in Pulp {:.1} s", begun.elapsed().as_secs_f64());
     let left = way.skopeo(&format!("test/{name}:1.2-1"), None, None);
     assert_eq!(left.is_none(), is_emptied, "{left:?}");
