@@ -8,7 +8,7 @@ use clap::Args;
 use osbs_cluster::{Build, BuildFilter};
 use osbs_types::{BuildName, BuildType, Failure};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How often to look.
@@ -69,23 +69,30 @@ struct Change {
 
 /// The builds on show.
 #[derive(Debug, Default)]
-struct Watched(BTreeMap<BuildName, Change>);
+struct Watched {
+    shown: BTreeMap<BuildName, Change>,
+    /// Those whose end was told, and those that had ended before the first look; `None` before it.
+    ended: Option<BTreeSet<BuildName>>,
+}
 
 impl Watched {
     /// Takes note of all builds as they are now; gives those that have changed. What is finished goes with the next look.
+    /// A build that began and ended between two looks is told too.
     fn look(&mut self, builds: Vec<Build>) -> Vec<Change> {
-        self.0.retain(|_, change| !change.build.is_finished());
+        let finished = |builds: &[Build]| builds.iter().filter(|b| b.is_finished()).map(|b| b.name.clone()).collect();
+        let ended = self.ended.get_or_insert_with(|| finished(&builds));
+        ended.extend(self.shown.extract_if(.., |_, change| change.build.is_finished()).map(|(name, _)| name));
         let mut changes = Vec::new();
         for build in builds {
-            let known = self.0.get(&build.name).map(|change| (change.build.state, change.build.cancel_requested));
+            let known = self.shown.get(&build.name).map(|change| (change.build.state, change.build.cancel_requested));
             let kind = match known {
-                None if build.is_finished() => continue,
+                None if ended.contains(&build.name) => continue,
                 None => "added",
                 Some(known) if known == (build.state, build.cancel_requested) => continue,
                 Some(_) => "modified",
             };
             let change = Change { kind, build };
-            self.0.insert(change.build.name.clone(), change.clone());
+            self.shown.insert(change.build.name.clone(), change.clone());
             changes.push(change);
         }
         changes
@@ -93,7 +100,7 @@ impl Watched {
 
     fn table(&self, columns: &[Column]) -> Table {
         let mut table = Table::new(columns.iter().map(|column| column.heading()));
-        for change in self.0.values() {
+        for change in self.shown.values() {
             table.row(columns.iter().map(|column| column.cell(change)).collect());
         }
         table
@@ -162,5 +169,8 @@ mod tests {
         assert_eq!(look(&[("a", Running), ("b", Pending)]).0, "modified a Running, added b Pending");
         assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("modified a Complete", "a Complete, b Pending"));
         assert_eq!(look(&[("a", Complete), ("b", Pending)]), expect("", "b Pending"));
+        let quick = &[("a", Complete), ("b", Pending), ("quick", Complete)];
+        assert_eq!(look(quick), expect("added quick Complete", "b Pending, quick Complete"));
+        assert_eq!(look(quick), expect("", "b Pending"));
     }
 }
