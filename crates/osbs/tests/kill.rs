@@ -68,14 +68,19 @@ fn span(world: &World, build: &str) -> Duration {
 /// What every kill must end in.
 #[track_caller]
 fn check_closed(world: &World, name: &str) -> Vec<String> {
-    // Any command closes what is dead.
-    let builds = world.builds();
-    let family: Vec<_> = builds.iter().filter(|build| build["name"] == name || build["parent"] == name).collect();
+    // Any command closes what is dead. What was killed a moment ago may still be dying: the kernel takes its time over
+    // mounts and namespaces.
+    let of_family = |build: &serde_json::Value| build["name"] == name || build["parent"] == name;
+    let mut builds = Vec::new();
+    wait_for("what was killed is closed", 60, || {
+        builds = world.builds();
+        builds.iter().filter(|build| of_family(build)).all(|build| !build["finished"].is_null())
+    });
+    let family: Vec<_> = builds.iter().filter(|build| of_family(build)).collect();
     let mut told = Vec::new();
     for build in family {
         let state = build["status"].as_str().expect("a state");
         let what = format!("{} {state}: {}", build["name"], build["reason"]);
-        assert!(!build["finished"].is_null(), "not finished: {what}");
         if state != "Complete" {
             assert!(build["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {what}");
             let last = world.events(build["name"].as_str().expect("a name")).pop().expect("events");
