@@ -225,7 +225,7 @@ fn cancelled_within_a_second() {
     let started = Instant::now();
     let error = site.build_with(text, |_| {}, &seen, &cancel).expect_err("cancelled");
     assert!(matches!(error, BuildError::Cancelled), "{error:?}");
-    assert!(started.elapsed().as_secs_f64() < 30.0, "took {:?}", started.elapsed());
+    assert!(started.elapsed().as_secs_f64() < 3.0, "took {:?}", started.elapsed());
 }
 
 #[test]
@@ -345,6 +345,6 @@ fn links_of_the_image_stay_inside() {
     for line in ["COPY --chown=app f /x", "USER app\nRUN true"] {
         let started = Instant::now();
         site.build(&format!("FROM localhost/hostile\n{line}\n")).expect_err("a FIFO is no account file");
-        assert!(started.elapsed().as_secs() < 20);
+        assert!(started.elapsed().as_secs() < 2);
     }
 }

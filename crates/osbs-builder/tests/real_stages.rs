@@ -69,7 +69,7 @@ fn a_failure_ends_the_other_stages_and_is_what_is_told() {
         let error = site.build(text).expect_err(text);
         let BuildError::Instruction { position, .. } = &error else { panic!("{error:?}") };
         assert_eq!(position.line, line, "{error:?}");
-        assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
     };
     let last = "FROM localhost/base\nCOPY --from=one /x /x\nCOPY --from=two /x /x\n";
     check(&format!("FROM localhost/base AS one\nRUN sleep 100\nFROM localhost/base AS two\nRUN false\n{last}"), 4);
@@ -93,7 +93,7 @@ fn cancelling_ends_all_stages() {
     let started = Instant::now();
     let error = site.build_with(text, |_| {}, &seen, &cancel).expect_err("cancelled");
     assert!(matches!(error, BuildError::Cancelled), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
 }
 
 /// Counts how often each image is asked for.
