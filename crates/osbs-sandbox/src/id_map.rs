@@ -201,8 +201,11 @@ impl Drop for SeenThrough<'_> {
 }
 
 /// A user namespace with the map, kept alive by the descriptor alone.
+///
+/// It is born with a child, which lives until it is killed. It does not wait for a pipe to be closed: children that are
+/// made at one moment have copies of each other's pipes, and would wait for one another for ever.
 fn new_namespace() -> io::Result<OwnedFd> {
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let own = rustix::process::getpid().as_raw_nonzero().get();
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
     // SAFETY: as fork(2) does, with a copy of all memory; the child only makes system calls on what is on its stack.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -210,19 +213,22 @@ fn new_namespace() -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     if pid == 0 {
-        // SAFETY: the child's own copies of the descriptors; it waits until ours is closed, by whatever end we come to.
+        // SAFETY: plain system calls. If we are gone before the death signal is armed, the child has another parent.
         unsafe {
-            libc::close(writer.as_raw_fd());
-            let mut byte = 0_u8;
-            libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            while libc::getppid() == own {
+                libc::pause();
+            }
             libc::_exit(0);
         }
     }
     let namespace = write_maps(pid);
-    drop(writer);
     let mut status = 0;
-    // SAFETY: our own child, whom nobody else waits for.
-    unsafe { libc::waitpid(pid as libc::pid_t, &raw mut status, 0) };
+    // SAFETY: our own child, whom nobody else waits for, so that the number is still its own.
+    unsafe {
+        libc::kill(pid as libc::pid_t, libc::SIGKILL);
+        libc::waitpid(pid as libc::pid_t, &raw mut status, 0);
+    }
     namespace
 }
 
@@ -244,5 +250,25 @@ mod tests {
         let user = |uid: u32, more: &[u32]| User { uid, gid: 0, additional_gids: more.to_vec() };
         assert!(IdMap::covers(&user(0, &[])) && IdMap::covers(&user(1_999_999_999, &[65_534])));
         assert!(!IdMap::covers(&user(2_000_000_000, &[])) && !IdMap::covers(&user(1, &[u32::MAX - 1])));
+    }
+
+    /// Each child has a copy of all descriptors, the other's pipes too: none may wait for another to close them.
+    #[test]
+    fn namespaces_made_side_by_side() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root makes this map");
+            return;
+        }
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        together.wait();
+                        new_namespace().expect("namespace");
+                    }
+                });
+            }
+        });
     }
 }
