@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 const BUSY: Duration = Duration::from_secs(15);
 
 /// Schema versions, oldest first: `user_version` says how many have been applied. Never change one that was released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE builds (
         id           INTEGER PRIMARY KEY AUTOINCREMENT,
         namespace    TEXT NOT NULL,
@@ -58,7 +59,10 @@ const MIGRATIONS: [&str; 1] = ["
         reserved_at TEXT NOT NULL,
         PRIMARY KEY (component, version, release)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // What only a running build needs, and what may hold passwords, goes with its end.
+    "UPDATE builds SET env = '{}' WHERE state NOT IN ('New', 'Pending', 'Running');",
+];
 
 /// States of builds that are not finished, for SQL.
 pub(crate) const UNFINISHED: &str = "state IN ('New', 'Pending', 'Running')";
@@ -115,6 +119,8 @@ impl Database {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.connection.pragma_update(None, "synchronous", "FULL").map_err(sql("open", &place))?;
+        // What is removed is overwritten: it may be the password of a build's request.
+        self.connection.pragma_update(None, "secure_delete", "ON").map_err(sql("open", &place))?;
         if self.schema_version()? < MIGRATIONS.len() as i64 {
             self.migrate()?;
         }
@@ -189,6 +195,37 @@ impl Database {
         })
     }
 
+    /// Changes a build's record for the last time: its environment, which may hold passwords, goes.
+    pub(crate) fn end_build(
+        &mut self,
+        namespace: &str,
+        name: &BuildName,
+        change: impl FnOnce(&mut Stored),
+    ) -> Result<Build, ClusterError> {
+        let action = "record the end of the build";
+        let build = self.write(action, |transaction, place| {
+            let mut stored = find(transaction, place, namespace, name)?;
+            change(&mut stored);
+            save(transaction, place, &stored)?;
+            let forget = transaction.execute("UPDATE builds SET env = '{}' WHERE id = ?1", [stored.id]);
+            forget.map_err(sql(action, place))?;
+            Ok(Build { env: osbs_cluster::TextMap::new(), ..stored.build })
+        })?;
+        self.fold_log();
+        Ok(build)
+    }
+
+    /// Empties the write-ahead log, where what was overwritten still stands. While somebody else is at work in it, the
+    /// next one does it: at the latest, the last to close the database.
+    fn fold_log(&self) {
+        let fold = |connection: &Connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        let _ = fold(&self.connection);
+        let _ = self.connection.busy_timeout(BUSY);
+    }
+
     /// Namespace and name of every unfinished build, oldest first.
     pub(crate) fn unfinished(&self) -> Result<Vec<(String, BuildName)>, ClusterError> {
         let query = format!("SELECT namespace, name FROM builds WHERE {UNFINISHED} ORDER BY id");
@@ -254,6 +291,19 @@ pub(crate) fn find(
         .and_then(|mut statement| statement.query_row(params![namespace, name.as_str()], stored).optional())
         .map_err(sql("read the build", place))?
         .ok_or_else(|| ClusterError::BuildNotFound { namespace: namespace.to_owned(), build: name.clone() })
+}
+
+/// Whether a build of that name is recorded, finished or not.
+pub(crate) fn is_recorded(
+    connection: &Connection,
+    place: &Path,
+    namespace: &str,
+    name: &str,
+) -> Result<bool, ClusterError> {
+    connection
+        .prepare_cached("SELECT 1 FROM builds WHERE namespace = ?1 AND name = ?2")
+        .and_then(|mut statement| statement.exists(params![namespace, name]))
+        .map_err(sql("look for the build", place))
 }
 
 /// Builds of a namespace, newest first, given to `take` until it returns false. Their environment is left out.

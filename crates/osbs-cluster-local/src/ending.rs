@@ -7,6 +7,7 @@ use crate::event_reader::verdict;
 use crate::layout::{BuildPaths, Home, ring};
 use crate::lock;
 use crate::process_mark::{ProcessMark, boot_id};
+use crate::unrecorded;
 use osbs_cluster::{Build, ClusterError};
 use osbs_sandbox::rooted::Root;
 use osbs_types::{BuildName, BuildState, ErrorKind, Event, EventKind, Failure, Level, LogLine, Timestamp};
@@ -198,16 +199,14 @@ fn record_end(
     reason: Option<String>,
     failure: Option<Failure>,
 ) -> Result<Build, ClusterError> {
-    let (build, ()) =
-        database.change_build("record the end of the build", &build.namespace, &build.name, |stored| {
-            if advance(&mut stored.build, state, reason) {
-                stored.build.failure = failure;
-                stored.build.finished = Some(Timestamp::now());
-                stored.build.pid = None;
-                stored.runner = None;
-            }
-        })?;
-    Ok(build)
+    database.end_build(&build.namespace, &build.name, |stored| {
+        if advance(&mut stored.build, state, reason) {
+            stored.build.failure = failure;
+            stored.build.finished = Some(Timestamp::now());
+            stored.build.pid = None;
+            stored.runner = None;
+        }
+    })
 }
 
 /// An orchestrator's workers end with it.
@@ -223,6 +222,11 @@ fn cancel_children(home: &Home, database: &mut Database, build: &Build) -> Vec<S
         if let Err(error) = closed {
             trouble.push(with_cause(&format!("cannot cancel worker build {child}"), &error));
         }
+    }
+    // It may have died while it made one.
+    let of_workers = format!("{}-", build.name);
+    if let Err(error) = unrecorded::remove(home, database, &build.namespace, &of_workers) {
+        trouble.push(with_cause("cannot remove folders of worker builds that were never made", &error));
     }
     trouble
 }

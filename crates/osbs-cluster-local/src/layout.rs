@@ -53,7 +53,12 @@ impl Home {
 
     /// Paths of a build. The namespace must have been checked by [`check_name`].
     pub fn build(&self, namespace: &str, name: &BuildName) -> BuildPaths {
-        BuildPaths { dir: self.root.join("builds").join(namespace).join(name.as_str()) }
+        BuildPaths { dir: self.all_builds().join(namespace).join(name.as_str()) }
+    }
+
+    /// Folders of builds, by namespace.
+    pub(crate) fn all_builds(&self) -> PathBuf {
+        self.root.join("builds")
     }
 
     /// Secrets of all namespaces.

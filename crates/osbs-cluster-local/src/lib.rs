@@ -17,6 +17,7 @@ mod process_mark;
 mod runner;
 mod secret_files;
 mod secret_mounts;
+mod unrecorded;
 mod watch;
 
 pub use ending::{CONSOLE_LOGGER, Recovered, build_cgroup, recover, unfinished_builds};
@@ -26,3 +27,4 @@ pub use launch::RunnerCommand;
 pub use layout::{BuildPaths, Home};
 pub use local::LocalCluster;
 pub use runner::{InsideCommand, run_build};
+pub use unrecorded::remove_unrecorded;

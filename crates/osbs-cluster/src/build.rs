@@ -156,7 +156,8 @@ pub struct Build {
     pub labels: TextMap,
     /// Annotations: where the reactor stores its results.
     pub annotations: TextMap,
-    /// Environment as requested (may hold the site's configuration: not for logs).
+    /// Environment as requested (may hold the site's configuration and passwords: not for logs). A cluster may forget it
+    /// when the build has ended.
     #[serde(default)]
     pub env: TextMap,
     /// When it was recorded.

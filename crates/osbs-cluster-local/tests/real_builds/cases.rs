@@ -1,8 +1,8 @@
 //! The cases.
 
 use crate::Case;
-use crate::secrets;
 use crate::site::{Site, block_on, exact, kill, runner, script};
+use crate::{remains, secrets};
 use osbs_cluster::conformance::{self, Behaviour};
 use osbs_cluster::{BuildConfig, BuildFilter, Cluster, ClusterError, GitSource, NameRule, Slots};
 use osbs_cluster_local::{EventLog, EventReader, LocalCluster, RunnerCommand, recover};
@@ -37,6 +37,8 @@ pub const ALL: &[Case] = &[
     ("no_runner", no_runner),
     ("many_at_once", many_at_once),
     ("a_flood_of_lines", a_flood_of_lines),
+    ("killed_while_a_build_is_made", remains::killed_while_a_build_is_made),
+    ("passwords_of_a_request", remains::passwords_of_a_request),
     ("hostile_leftovers", hostile_leftovers),
     ("full_disk", full_disk),
 ];

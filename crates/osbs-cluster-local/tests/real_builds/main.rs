@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is its own test harness")]
 
 mod cases;
+mod remains;
 mod secrets;
 mod site;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("run-build") => runner(&args[1..]),
         Some("create-worker") => cases::create_worker(&args[1..]),
+        Some("create-named") => remains::create_named(&args[1..]),
         Some("create-worker-with-secret") => secrets::create_worker(&args[1..]),
         Some("--list") => ExitCode::SUCCESS,
         _ => run_cases(args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str)),

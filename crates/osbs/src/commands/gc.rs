@@ -6,7 +6,7 @@ use crate::terminal::size;
 use clap::Args;
 use osbs_cluster::BuildFilter;
 use osbs_image::{RefRecord, Store};
-use osbs_types::{BuildName, Failure};
+use osbs_types::{BuildName, BuildType, Failure};
 use serde_json::json;
 use std::path::Path;
 
@@ -31,8 +31,10 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let recovered = osbs_cluster_local::recover(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     let store = Store::open(&home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
     let failed = |e: osbs_image::StoreError| Failure::new(e.kind(), &e);
+    let mut unrecorded = Vec::new();
     if !args.dry_run {
         remove_fragments(session).await?;
+        unrecorded = osbs_cluster_local::remove_unrecorded(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     }
     let ended = ended_references(&home, &store, args.parents)?;
     let report = tokio::task::spawn_blocking(move || store.gc_without(&|record| ended.contains(record), args.dry_run))
@@ -43,6 +45,7 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         session.print_json(&json!({
             "dry_run": args.dry_run,
             "closed_builds": recovered.iter().map(|build| build.name.as_str()).collect::<Vec<_>>(),
+            "unrecorded_builds": unrecorded,
             "blobs": report.blobs,
             "layers": report.layers,
             "bytes": report.bytes,
@@ -51,6 +54,9 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     }
     for build in &recovered {
         session.print(&format!("{} is {}: {}\n", build.name, build.state, build.reason));
+    }
+    for name in &unrecorded {
+        session.print(&format!("{name} was never made: its folder is removed\n"));
     }
     let verb = if args.dry_run { "would remove" } else { "removed" };
     session.print(&format!(
@@ -76,7 +82,8 @@ fn ended_references(home: &Path, store: &Store, parents: bool) -> Result<Vec<Ref
     Ok(records)
 }
 
-/// Nor could a killed orchestrator remove the ConfigMaps of its workers.
+/// Nor could a killed orchestrator remove the ConfigMaps of its workers, and a worker without one has nobody to do it. A
+/// worker that was killed may not have said which it is: then it has the name that every worker gives it.
 async fn remove_fragments(session: &Session) -> Result<(), Failure> {
     let cluster = session.cluster()?;
     let failed = |e: osbs_cluster::ClusterError| Failure::new(e.kind(), &e);
@@ -84,9 +91,11 @@ async fn remove_fragments(session: &Session) -> Result<(), Failure> {
     let unfinished = |name: &BuildName| builds.iter().any(|build| build.name == *name && !build.is_finished());
     let present = cluster.list_config_maps().await.map_err(failed)?;
     for worker in builds.iter().filter(|build| build.is_finished() && !build.parent.as_ref().is_some_and(unfinished)) {
-        let fragment = worker.annotations.get("metadata_fragment").and_then(|name| name.strip_prefix("configmap/"));
-        if let Some(name) = fragment.filter(|name| present.iter().any(|map| map == name)) {
-            cluster.delete_config_map(name).await.map_err(failed)?;
+        let said = worker.annotations.get("metadata_fragment").and_then(|name| name.strip_prefix("configmap/"));
+        let unsaid = (worker.build_type == BuildType::Worker).then(|| format!("{}-md", worker.name));
+        let fragment = said.map(str::to_owned).or(unsaid);
+        if let Some(name) = fragment.filter(|name| present.contains(name)) {
+            cluster.delete_config_map(&name).await.map_err(failed)?;
         }
     }
     Ok(())
