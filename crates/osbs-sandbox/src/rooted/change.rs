@@ -1,7 +1,7 @@
 //! Making and changing things in a root. Parents must exist ([`Root::mkdir_all`]); links on the way to them are
 //! followed inside the root, a link at the last name never is.
 
-use super::{Context as _, Done, FileTime, Node, NodeKind, Owner, Place, Root, open_regular};
+use super::{Context as _, Done, FileTime, Handle, Node, NodeKind, Owner, Place, Root, open_regular};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -22,6 +22,25 @@ impl Root {
             place.create(mode)
         };
         create().while_trying("write", path)
+    }
+
+    /// Opens a regular file for reading and writing and makes it if there is none. What is in it stays. A link, FIFO or
+    /// device is refused, untouched.
+    ///
+    /// # Errors
+    /// Something else is there, no parent, or the kernel's refusal.
+    pub fn open_for_update(&self, path: &Path, mode: u32) -> Done<File> {
+        let place = self.place(path).while_trying("write", path)?;
+        place.open_or_create(mode).while_trying("write", path)
+    }
+
+    /// Waits until the names in a folder are on disk. What is in its files is their own matter.
+    ///
+    /// # Errors
+    /// It is missing or no folder, or the disk's refusal.
+    pub fn sync_folder(&self, path: &Path) -> Done<()> {
+        let sync = || rustix::fs::fsync(self.open_in(path, OFlags::RDONLY | OFlags::DIRECTORY)?);
+        sync().while_trying("sync the folder", path)
     }
 
     /// Makes `path` a symbolic link to `target`, which is not looked at.
@@ -180,9 +199,38 @@ impl Place {
         Ok(File::from(fd))
     }
 
+    fn open_or_create(&self, mode: u32) -> io::Result<File> {
+        loop {
+            match self.not_a_link() {
+                Ok(Some(found)) => return found.open_regular_for_update(),
+                Ok(None) => return Err(Errno::LOOP.into()),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            match rustix::fs::openat(&self.dir, self.name.as_os_str(), flags, Mode::from_raw_mode(mode)) {
+                // Somebody else has made it meanwhile.
+                Err(Errno::EXIST) => {}
+                made => return Ok(File::from(made?)),
+            }
+        }
+    }
+
     fn chmod(&self, mode: u32) -> Result<(), Errno> {
         let handle = self.not_a_link()?.ok_or(Errno::LOOP)?;
         rustix::fs::chmod(handle.proc_name(), Mode::from_raw_mode(mode))
+    }
+}
+
+impl Handle {
+    /// After a look at what it is: opening a FIFO blocks, and opening a device may do anything.
+    fn open_regular_for_update(&self) -> io::Result<File> {
+        let kind = NodeKind::from_mode(rustix::fs::fstat(&self.0)?.st_mode);
+        if kind != NodeKind::File {
+            let reason = format!("it is {}, not a regular file", kind.as_str());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        Ok(File::from(rustix::fs::open(self.proc_name(), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?))
     }
 }
 

@@ -117,6 +117,25 @@ fn changes_do_not_follow_the_last_link() {
 }
 
 #[test]
+fn a_file_is_opened_for_update_and_keeps_its_content() {
+    use std::io::Write as _;
+    let trap = Trap::new();
+    let (root, passwd) = (&trap.root, Path::new("etc/passwd"));
+    root.open_for_update(passwd, 0o644).unwrap().write_all(b"IN").unwrap();
+    assert_eq!(read(root, "etc/passwd").as_deref(), Ok("INside"));
+    root.open_for_update(Path::new("relative/new"), 0o644).unwrap_err();
+    root.open_for_update(Path::new("deep/new"), 0o644).unwrap().write_all(b"new").unwrap();
+    assert_eq!(read(root, "deep/new").as_deref(), Ok("new"));
+    root.make_node(Path::new("fifo"), NodeKind::Fifo, 0o666, 0).unwrap();
+    for refused in ["to-passwd", "to-secret", "dangling", "fifo", "etc"] {
+        assert!(root.open_for_update(Path::new(refused), 0o644).is_err(), "{refused}");
+    }
+    root.sync_folder(Path::new("deep")).unwrap();
+    assert!(root.sync_folder(passwd).is_err());
+    trap.check_untouched();
+}
+
+#[test]
 fn fifos_and_limits() {
     let trap = Trap::new();
     trap.root.make_node(Path::new("fifo"), NodeKind::Fifo, 0o666, 0).unwrap();
