@@ -8,7 +8,7 @@ use crate::run_mounts::RunMounts;
 use crate::variables::{GlobalArgs, env_value};
 use osbs_dockerfile::{Heredoc, Run, RunNetwork, RunProgram, RunSecurity};
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{ContainerLimits, IdMap, LimitHit, Network, RunSpec, Runtime, RuntimeError, Security, User};
+use osbs_sandbox::{ContainerLimits, IdMap, LimitHit, Network, Output, RunSpec, Runtime, RuntimeError, Security, User};
 use std::collections::VecDeque;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,7 @@ pub(crate) fn run(
         folder => folder.to_owned(),
     };
     spec.user = context.user.clone();
+    spec.output = Output::Together;
     spec.network = match (run.network, context.network) {
         (Some(RunNetwork::None), _) | (None | Some(RunNetwork::Default), DefaultNetwork::None) => Network::None,
         _ => Network::Host,

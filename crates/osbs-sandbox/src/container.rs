@@ -1,21 +1,25 @@
 //! One container from start to end: its output, cancellation, and nothing left of it.
 //!
-//! The runtime is started as pid 1 of a pid namespace of its own. So killing that one process kills the container and all
-//! that ever ran in it, in whatever state the runtime is, and the kernel does just that when the calling thread dies.
+//! The runtime is started by pid 1 of a pid namespace of its own ([`Reaper`]). So killing that one process kills the
+//! container and all that ever ran in it, in whatever state the runtime is, and the kernel does just that when the calling
+//! thread dies.
 
 use crate::container_config::config;
+use crate::id_map::FIRST;
 use crate::mount_points::MountPoints;
 use crate::place::Place;
+use crate::reaper::Reaper;
 use crate::rootless::{in_user_namespace, without_privileges};
 use crate::run_group::{LimitHit, RunGroup};
-use crate::run_spec::{BindMount, Network, RunSpec, StreamId};
+use crate::run_spec::{BindMount, Network, Output, RunSpec, StreamId};
 use crate::running::{Running, Stop};
-use crate::supervise::spawn_isolated_with;
-use crate::{Isolation, Runtime, RuntimeError};
+use crate::supervise::spawn_isolated_then;
+use crate::{Isolation, ProcessError, Runtime, RuntimeError};
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
@@ -73,9 +77,9 @@ pub fn run(
     }
     files.write_config(&document)?;
     let ended = start(runtime, spec, &files, &name, place)
-        .and_then(|child| Running::new(child)?.follow(on_line, cancel, spec.limits.time));
+        .and_then(|running| running.follow(on_line, cancel, spec.limits.time));
     let hit = group.hit();
-    // The runtime removes the container's own itself, unless it was killed.
+    // With it the container's own, which the runtime has left there.
     let removed = group.remove().map_err(RuntimeError::Process);
     drop(points);
     let ended = ended?;
@@ -112,11 +116,14 @@ struct BundleFiles {
     config: PathBuf,
     state: PathBuf,
     log: PathBuf,
+    pid: PathBuf,
 }
 
 impl BundleFiles {
     fn new(bundle: &Path) -> Self {
-        Self { config: bundle.join("config.json"), state: bundle.join("state"), log: bundle.join("runtime.log") }
+        let [config, state, log, pid] =
+            ["config.json", "state", "runtime.log", "container.pid"].map(|name| bundle.join(name));
+        Self { config, state, log, pid }
     }
 
     /// For our eyes and the runtime's: the environment may hold secrets.
@@ -132,6 +139,7 @@ impl BundleFiles {
             (&self.state, std::fs::remove_dir_all(&self.state)),
             (&self.config, std::fs::remove_file(&self.config)),
             (&self.log, std::fs::remove_file(&self.log)),
+            (&self.pid, std::fs::remove_file(&self.pid)),
         ] {
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -166,13 +174,35 @@ fn start(
     files: &BundleFiles,
     name: &str,
     place: Option<Place>,
-) -> Result<Child, RuntimeError> {
+) -> Result<Running, RuntimeError> {
+    let refused = |error| RuntimeError::Process(ProcessError::refused("start", runtime.kind.as_str(), error));
     let mut command = Command::new(&runtime.program);
     command.arg("--root").arg(&files.state).arg("--log").arg(&files.log).args(["--log-format", "json"]);
-    command.arg("run").arg("--bundle").arg(spec.bundle_dir).arg(name);
+    command.args(["run", "--detach", "--pid-file"]).arg(&files.pid).arg("--bundle").arg(spec.bundle_dir).arg(name);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(spec.bundle_dir);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    spawn_isolated_with(command, Isolation::FULL, place).map_err(RuntimeError::Process)
+    let (out, out_end) = output_pipe(spec).map_err(refused)?;
+    let (err, err_end) = match spec.output {
+        Output::Together => (None, out_end.try_clone().map_err(refused)?),
+        Output::Apart => output_pipe(spec).map(|(err, end)| (Some(err), end)).map_err(refused)?,
+    };
+    command.stdin(Stdio::null()).stdout(out_end).stderr(err_end);
+    let reaper = Reaper::new(&files.pid).map_err(refused)?;
+    let child = spawn_isolated_then(command, Isolation::FULL, move || {
+        place.as_ref().map_or(Ok(()), Place::enter)?;
+        reaper.split()
+    });
+    Running::new(child.map_err(RuntimeError::Process)?, out, err)
+}
+
+/// A pipe that the container's root owns, as it would if the runtime had made it: the program may open it by its name,
+/// `/dev/stderr`.
+fn output_pipe(spec: &RunSpec<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    if spec.id_map.is_some() {
+        let (user, group) = (rustix::fs::Uid::from_raw(FIRST), rustix::fs::Gid::from_raw(FIRST));
+        rustix::fs::fchown(&write, Some(user), Some(group))?;
+    }
+    Ok((read, write))
 }
 
 fn judge(
@@ -186,6 +216,10 @@ fn judge(
         return Err(RuntimeError::Killed { runtime: runtime.kind.as_str(), signal: status.signal().unwrap_or(0) });
     };
     match files.complaint().filter(|_| code != 0) {
+        // What ended with a signal was the runtime: there was no container yet.
+        None if code > 128 && !files.pid.exists() => {
+            Err(RuntimeError::Killed { runtime: runtime.kind.as_str(), signal: code - 128 })
+        }
         None => Ok(RunOutcome::from_code(code)),
         Some(reason) if is_about_the_program(&reason) => {
             Err(RuntimeError::Start { program: spec.args.first().cloned().unwrap_or_default(), reason })

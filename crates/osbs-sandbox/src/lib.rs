@@ -22,6 +22,7 @@ mod place;
 mod probe_program;
 mod process;
 mod read_only;
+mod reaper;
 pub mod rooted;
 mod rootless;
 mod run_group;
@@ -45,7 +46,7 @@ pub use read_only::spawn_writing_only;
 pub use rootless::{RootlessError, enter_user_namespace, in_user_namespace, is_root};
 pub use run_group::LimitHit;
 pub use run_spec::{
-    BindMount, ContainerLimits, Network, RunSpec, Security, StreamId, Tmpfs, User, default_capabilities,
+    BindMount, ContainerLimits, Network, Output, RunSpec, Security, StreamId, Tmpfs, User, default_capabilities,
 };
 pub use runtime::{Refusal, Runtime, RuntimeError, RuntimeKind, probe_runtime};
 pub use runtime_memory::known_runtime;

@@ -16,6 +16,16 @@ pub enum StreamId {
     Stderr,
 }
 
+/// How what a program writes comes to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Output {
+    /// Standard output and standard error by themselves. Which of two lines of different streams was first is not known.
+    #[default]
+    Apart,
+    /// All lines as those of standard output, in the order in which they were written.
+    Together,
+}
+
 /// Which network a container sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
@@ -109,6 +119,8 @@ pub struct RunSpec<'a> {
     pub cwd: String,
     /// Who runs it.
     pub user: User,
+    /// How its output comes.
+    pub output: Output,
     /// Host name inside.
     pub hostname: String,
     /// Network.
@@ -142,6 +154,7 @@ impl<'a> RunSpec<'a> {
             env: Vec::new(),
             cwd: "/".to_owned(),
             user: User::default(),
+            output: Output::default(),
             hostname: "localhost".to_owned(),
             network: Network::Host,
             mounts: Vec::new(),

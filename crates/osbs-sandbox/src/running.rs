@@ -1,12 +1,12 @@
-//! A started runtime until its end: its output, and the ways to stop it.
+//! A started container until its end: its output, and the ways to stop it.
 //!
-//! Must not know what the container is: it watches one process and two pipes.
+//! Must not know what the container is: it watches one process and its pipes.
 
 use crate::output::LineSplitter;
 use crate::{ProcessError, RuntimeError, StreamId};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
@@ -27,13 +27,13 @@ pub(crate) enum Stop {
     Time,
 }
 
-/// How the runtime ended.
+/// How it ended.
 pub(crate) struct Ended {
     pub status: ExitStatus,
     pub stop: Option<Stop>,
 }
 
-/// A started runtime and its output.
+/// Process 1 of the namespace that the container is in, and the container's output.
 pub(crate) struct Running {
     child: Child,
     handle: OwnedFd,
@@ -41,16 +41,14 @@ pub(crate) struct Running {
 }
 
 struct Stream {
-    pipe: Pipe,
+    pipe: OwnedFd,
     lines: LineSplitter,
 }
 
 impl Running {
-    pub(crate) fn new(mut child: Child) -> Result<Self, RuntimeError> {
-        let streams = [
-            child.stdout.take().map(|pipe| Stream::new(Pipe::Stdout(pipe), StreamId::Stdout)),
-            child.stderr.take().map(|pipe| Stream::new(Pipe::Stderr(pipe), StreamId::Stderr)),
-        ];
+    /// `err` is `None` where all comes through `out`.
+    pub(crate) fn new(mut child: Child, out: OwnedFd, err: Option<OwnedFd>) -> Result<Self, RuntimeError> {
+        let streams = [Some(Stream::new(out, StreamId::Stdout)), err.map(|pipe| Stream::new(pipe, StreamId::Stderr))];
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => Ok(Self { child, handle, streams }),
@@ -62,8 +60,8 @@ impl Running {
         }
     }
 
-    /// Until the runtime has ended and both streams are read to their end, which comes then at the latest: nobody of
-    /// its pid namespace outlives it. It is stopped when `cancel` says so, and when `limit` has passed.
+    /// Until process 1 has ended and the streams are read to their end, which comes then at the latest: nobody of its
+    /// pid namespace outlives it. It is stopped when `cancel` says so, and when `limit` has passed.
     pub(crate) fn follow(
         mut self,
         on_line: &mut dyn FnMut(StreamId, &[u8]),
@@ -88,7 +86,7 @@ impl Running {
         Ok(Ended { status, stop: stopping.map(|(stop, _)| stop) })
     }
 
-    /// First a SIGTERM, which the runtime passes on; after [`GRACE`] the kernel kills the whole namespace.
+    /// First a SIGTERM, which process 1 passes on; after [`GRACE`] the kernel kills the whole namespace.
     fn stop_if(
         &self,
         cancel: &CancellationToken,
@@ -138,14 +136,14 @@ impl Running {
         on_line: &mut dyn FnMut(StreamId, &[u8]),
     ) -> Result<(), RuntimeError> {
         let Some(stream) = &mut self.streams[index] else { return Ok(()) };
-        match stream.pipe.read(buffer) {
+        match rustix::io::read(&stream.pipe, &mut *buffer) {
             Ok(0) => {
                 stream.lines.finish(on_line);
                 self.streams[index] = None;
             }
             Ok(length) => stream.lines.feed(&buffer[..length], on_line),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(self.wrap("read the output of", error)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(self.wrap("read the output of", error.into())),
         }
         Ok(())
     }
@@ -166,30 +164,9 @@ impl Drop for Running {
 }
 
 impl Stream {
-    fn new(pipe: Pipe, id: StreamId) -> Self {
+    fn new(pipe: OwnedFd, id: StreamId) -> Self {
         // Room for a burst, so that the program seldom waits for us; more than the limit is refused, harmlessly.
         let _ = rustix::pipe::fcntl_setpipe_size(pipe.as_fd(), 1 << 20);
         Self { pipe, lines: LineSplitter::new(id) }
-    }
-}
-
-enum Pipe {
-    Stdout(std::process::ChildStdout),
-    Stderr(std::process::ChildStderr),
-}
-
-impl Pipe {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Stdout(pipe) => pipe.as_fd(),
-            Self::Stderr(pipe) => pipe.as_fd(),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(pipe) => pipe.read(buffer),
-            Self::Stderr(pipe) => pipe.read(buffer),
-        }
     }
 }

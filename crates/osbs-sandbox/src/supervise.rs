@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use crate::ProcessError;
-use crate::place::Place;
 use crate::rootless::in_user_namespace;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -41,16 +40,7 @@ impl Isolation {
 /// # Errors
 /// The program cannot be started, or a namespace is refused (root is needed for those).
 pub fn spawn_isolated(command: Command, isolation: Isolation) -> Result<Child, ProcessError> {
-    spawn_isolated_with(command, isolation, None)
-}
-
-/// As [`spawn_isolated`], with mounts that the child makes for itself before the program starts.
-pub(crate) fn spawn_isolated_with(
-    command: Command,
-    isolation: Isolation,
-    place: Option<Place>,
-) -> Result<Child, ProcessError> {
-    spawn_isolated_then(command, isolation, move || place.as_ref().map_or(Ok(()), Place::enter))
+    spawn_isolated_then(command, isolation, || Ok(()))
 }
 
 /// As [`spawn_isolated`]; the child does `then` after it was cut off and before the program starts, between fork and exec:

@@ -4,7 +4,7 @@
 mod needs;
 
 use osbs_sandbox::{
-    BindMount, Network, RunOutcome, RunSpec, Runtime, RuntimeError, StreamId, Tmpfs, User, mounts_below,
+    BindMount, Network, Output, RunOutcome, RunSpec, Runtime, RuntimeError, StreamId, Tmpfs, User, mounts_below,
     remove_cgroups, run,
 };
 use osbs_types::ErrorKind;
@@ -322,4 +322,43 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(10), "waited for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn lines_keep_their_order() {
+    let Some(machine) = Machine::new() else { return };
+    let script = "i=0; while [ $i -lt 1000 ]; do echo a; echo b >&2; echo c; i=$((i+1)); done";
+    let mut spec = machine.spec(script);
+    spec.output = Output::Together;
+    let (outcome, lines) = machine.run(&spec);
+    assert_eq!(outcome.unwrap().exit_code, 0);
+    let text: Vec<&[u8]> = lines.iter().map(|(_, line)| line.as_slice()).collect();
+    let swapped = text.chunks(3).filter(|lines| *lines != [b"a", b"b", b"c"]).count();
+    assert_eq!((text.len(), swapped), (3000, 0));
+}
+
+/// The program may open its streams once more, whoever it is.
+#[test]
+fn streams_by_name() {
+    let Some(machine) = Machine::new() else { return };
+    for uid in [0, 1000] {
+        for output in [Output::Apart, Output::Together] {
+            let mut spec = machine.spec("echo out >/proc/self/fd/1; echo err >/proc/self/fd/2; cat; echo in $?");
+            spec.user.uid = uid;
+            spec.output = output;
+            let mut seen = machine.output(&spec);
+            seen.sort();
+            assert_eq!(seen, ["err", "in 0", "out"], "{uid} {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_program_is_asked_to_end() {
+    let Some(machine) = Machine::new() else { return };
+    let mut spec = machine.spec("trap 'echo asked; exit 0' TERM; while :; do sleep 0.01; done");
+    spec.limits.time = Some(Duration::from_millis(500));
+    let (outcome, lines) = machine.run(&spec);
+    assert!(matches!(outcome, Err(RuntimeError::TimeLimit { .. })), "{outcome:?}");
+    assert_eq!(lines, [(StreamId::Stdout, b"asked".to_vec())]);
 }

@@ -4,8 +4,8 @@
 mod needs;
 
 use osbs_sandbox::{
-    BindMount, ContainerLimits, IdMap, LimitHit, Network, Overlay, OverlayOptions, RunOutcome, RunSpec, Runtime,
-    RuntimeError, Security, User, mounts_below, run,
+    BindMount, ContainerLimits, IdMap, LimitHit, Network, Output, Overlay, OverlayOptions, RunOutcome, RunSpec,
+    Runtime, RuntimeError, Security, User, mounts_below, run,
 };
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -340,12 +340,13 @@ fn a_user_namespace_with_other_users_and_networks() {
     std::fs::set_permissions(machine.tree.join("suid/su"), std::fs::Permissions::from_mode(0o4755)).unwrap();
     let (overlay, _) = machine.mapped("users");
     let map = IdMap::get().unwrap();
-    let mut spec = machine.spec(overlay.path(), "id -u; ln -s x /no 2>/dev/null || echo denied; grep CapEff /proc/self/status; grep -c : /proc/net/dev; ls -d /sys/class/net/*");
+    let mut spec = machine.spec(overlay.path(), "echo by name >/dev/stderr; id -u; ln -s x /no 2>/dev/null || echo denied; grep CapEff /proc/self/status; grep -c : /proc/net/dev; ls -d /sys/class/net/*");
     spec.id_map = Some(map);
     spec.user = User { uid: 1000, gid: 1000, additional_gids: vec![33] };
     spec.network = Network::None;
+    spec.output = Output::Together;
     let seen = machine.output(&spec);
-    assert_eq!(&seen[..3], ["1000", "denied", "CapEff:\t0000000000000000"]);
+    assert_eq!(&seen[..4], ["by name", "1000", "denied", "CapEff:\t0000000000000000"]);
     assert!(seen.last().unwrap().ends_with("/lo"), "{seen:?}");
     // Set-id works, unless it is to have no effect.
     for no_new_privileges in [false, true] {

@@ -12,7 +12,7 @@ use crate::plugin::PluginError;
 use crate::run::Run;
 use osbs_builder::RunLimits;
 use osbs_sandbox::rooted::Root;
-use osbs_sandbox::{ContainerLimits, RunSpec, StreamId};
+use osbs_sandbox::{ContainerLimits, Output, RunSpec, StreamId};
 use osbs_types::{ErrorKind, Failure, Level, Platform, Position};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -199,6 +199,7 @@ impl Install {
         drop(written);
         let mut spec = RunSpec::new(root, &bundle, vec![script.interpreter.clone(), SCRIPT.to_owned()]);
         spec.env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), "HOME=/root".to_owned()];
+        spec.output = Output::Together;
         spec.cgroup_path.clone_from(&self.imaging.cgroup);
         let RunLimits { memory, pids, milli_cpus, time } = self.imaging.run_limits;
         spec.limits = ContainerLimits { memory, pids, milli_cpus, time };
