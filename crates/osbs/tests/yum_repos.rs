@@ -391,6 +391,26 @@ fn without_repo_files_the_image_has_its_own() {
     assert!(layer.lines.iter().all(|line| !line.contains("yum.repos.d")), "{:#?}", layer.lines);
 }
 
+/// Its `mv` has no `-Z`.
+#[test]
+fn a_hidden_file_of_a_busybox_image_is_back() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::with_busybox();
+    let parent = "FROM base:1\nRUN cd /bin && for name in mv chown chmod; do ln -s busybox $name; done\n\
+        RUN mkdir -p /etc/yum.repos.d && cd /etc/yum.repos.d && printf '[public]\\nname=public\\n' >public.repo && \
+        chown 0:5 public.repo && chmod 640 public.repo && touch -d @1000000000 public.repo\n";
+    site.built("parent", parent, &[]);
+    site.config(HIDE);
+    let looks = "test ! -e /etc/yum.repos.d/public.repo && test -e /tmp/public.repo && ! mv -fZ /none /other";
+    site.built("hides", &format!("FROM test/parent\nUSER 5\nRUN {looks}\n"), &[]);
+    let layer = site.layer("hides");
+    layer.check_no_repo_files();
+    layer.check_hidden_file_is_back();
+    assert_eq!(site.user("hides"), "5");
+}
+
 /// What `.dockerignore` leaves out and how the last instruction is written makes no difference (6.2 M27, M28).
 #[test]
 fn the_help_page_and_the_dockerfile_are_in_the_image() {

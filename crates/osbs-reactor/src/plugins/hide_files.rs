@@ -1,5 +1,8 @@
 //! `hide_files`: hides files of the parents, typically their repo files, while building (`reactor.md` 3.1.14, 6.2 M30).
 //!
+//! A `mv` that knows no `-Z`, as that of busybox, leaves a file where it was hidden: one more RUN brings back what is still
+//! there then, and is quiet where nothing is.
+//!
 //! Stages on `scratch` have nothing to hide and are left alone, and so are those without a RUN, which may have no shell
 //! to hide it with.
 
@@ -53,7 +56,7 @@ impl Plugin for HideFiles {
 /// The RUN lines that hide the files, and those that bring them back.
 fn commands(wanted: &Wanted) -> Result<(Vec<String>, Vec<String>), PluginError> {
     let mut hide = Vec::new();
-    let mut restore = Vec::new();
+    let (mut restore, mut again) = (Vec::new(), Vec::new());
     let folder = wanted.tmpdir.trim_end_matches('/');
     let mut names = BTreeSet::new();
     for file in &wanted.files {
@@ -65,7 +68,9 @@ fn commands(wanted: &Wanted) -> Result<(Vec<String>, Vec<String>), PluginError> 
         let (file, tmpdir, hidden) = (word(file)?, word(&wanted.tmpdir)?, word(&format!("{folder}/{name}"))?);
         hide.push(format!("RUN mv -f {file} {tmpdir} || :"));
         restore.push(format!("RUN mv -fZ {hidden} {file} || :"));
+        again.push(format!("mv -f {hidden} {file} 2>/dev/null"));
     }
+    restore.push(format!("RUN {} || :", again.join("; ")));
     Ok((hide, restore))
 }
 
@@ -90,7 +95,8 @@ mod tests {
 
     const CONFIG: &str = "version: 1\nhide_files: {tmpdir: /tmp, files: [/etc/yum.repos.d/a.repo, '/etc/b c']}\n";
     const HIDE: &str = "RUN mv -f /etc/yum.repos.d/a.repo /tmp || :\nRUN mv -f '/etc/b c' /tmp || :\n";
-    const SHOW: &str = "RUN mv -fZ /tmp/a.repo /etc/yum.repos.d/a.repo || :\nRUN mv -fZ '/tmp/b c' '/etc/b c' || :\n";
+    const SHOW: &str = "RUN mv -fZ /tmp/a.repo /etc/yum.repos.d/a.repo || :\nRUN mv -fZ '/tmp/b c' '/etc/b c' || :\n\
+        RUN mv -f /tmp/a.repo /etc/yum.repos.d/a.repo 2>/dev/null; mv -f '/tmp/b c' '/etc/b c' 2>/dev/null || :\n";
 
     /// `H` and `S` in `expected` stand for the lines that hide and show.
     async fn check_edit(text: &str, base_user: &str, expected: Option<&str>) {
