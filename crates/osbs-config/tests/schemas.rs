@@ -131,6 +131,10 @@ fn groups_of_keys() {
         (json!({"krb_cache_path": "c"}), false),
         (json!({"krb_principal": "p", "krb_keytab_path": null}), false),
         (json!({"krb_principal": "p", "krb_keytab_path": "k", "ssl_certs_dir": "d"}), false),
+        (json!({"username": "u", "password_path": "p", "proxyuser": "x"}), true),
+        (json!({"username": "u"}), false),
+        (json!({"username": "u", "password_path": "p", "ssl_certs_dir": "d"}), false),
+        (json!({"username": "u", "password_path": "p", "krb_principal": "p", "krb_keytab_path": "k"}), false),
     ] {
         let value = login(auth.clone());
         assert_eq!((parses(SchemaOf::ConfigYaml, &value), schema.is_valid(&value)), (good, good), "{auth}");

@@ -59,7 +59,14 @@ pub enum KojiAuth {
         /// Credential cache.
         cache_path: Option<String>,
     },
-    /// No login.
+    /// By name, for a hub that has passwords. A key of ours.
+    Password {
+        /// Who.
+        username: String,
+        /// A file with the password, or a folder with a file `password`.
+        password_path: String,
+    },
+    /// No login: what needs none can be asked.
     Anonymous,
 }
 
@@ -76,8 +83,10 @@ pub struct KojiConfig {
     pub proxyuser: Option<String>,
     /// Upload method; true unless said.
     pub use_fast_upload: bool,
-    /// Reserve the NVR; false unless said.
+    /// Reserve the NVR; true unless said (`reactor.md` M26).
     pub reserve_build: bool,
+    /// PEM file with certificates trusted beside those of the system. A key of ours.
+    pub ca_file: Option<String>,
 }
 
 /// How to log in to ODCS.
@@ -210,21 +219,40 @@ pub(super) fn koji(fields: Fields<'_>) -> Option<KojiConfig> {
     let auth = fields.required_object("auth").and_then(|auth| {
         let proxyuser = auth.text("proxyuser");
         let login = login(&auth);
+        let password = password(&auth);
         auth.finish(Severity::Error);
-        let auth = match login {
-            Login { certs_dir: Some(certs_dir), .. } => KojiAuth::Ssl { certs_dir },
-            Login { kerberos: Some((principal, keytab, cache_path)), .. } => {
+        let auth = match (login, password) {
+            (_, Some((username, password_path))) => {
+                KojiAuth::Password { username: username?, password_path: password_path? }
+            }
+            (Login { certs_dir: Some(certs_dir), .. }, None) => KojiAuth::Ssl { certs_dir },
+            (Login { kerberos: Some((principal, keytab, cache_path)), .. }, None) => {
                 KojiAuth::Kerberos { principal: principal?, keytab_path: keytab?, cache_path }
             }
-            Login { .. } => KojiAuth::Anonymous,
+            (Login { .. }, None) => KojiAuth::Anonymous,
         };
         Some((auth, proxyuser))
     });
     let use_fast_upload = fields.boolean("use_fast_upload").unwrap_or(true);
-    let reserve_build = fields.boolean("reserve_build").unwrap_or(false);
+    let reserve_build = fields.boolean("reserve_build").unwrap_or(true);
+    let ca_file = fields.text("ca_file");
     fields.finish(Severity::Error);
     let (auth, proxyuser) = auth?;
-    Some(KojiConfig { hub_url: hub_url?, root_url: root_url?, auth, proxyuser, use_fast_upload, reserve_build })
+    let (hub_url, root_url) = (hub_url?, root_url?);
+    Some(KojiConfig { hub_url, root_url, auth, proxyuser, use_fast_upload, reserve_build, ca_file })
+}
+
+/// Name and password, which exclude any other login.
+fn password(auth: &Fields<'_>) -> Option<(Option<String>, Option<String>)> {
+    let (keys, others) = (["username", "password_path"], ["ssl_certs_dir", "krb_principal", "krb_keytab_path"]);
+    let found = (auth.text("username"), auth.text("password_path"));
+    auth.require_together(&keys, &keys);
+    let any = |keys: &[&'static str]| keys.iter().any(|key| auth.has(key));
+    auth.checker.tell(&auth.path, Fact::Apart(keys.to_vec(), others.to_vec()));
+    if any(&keys) && any(&others) {
+        conflict(auth, "give either username and password_path, or ssl_certs_dir, or the krb_ keys");
+    }
+    any(&keys).then_some(found)
 }
 
 pub(super) fn odcs(fields: Fields<'_>) -> Option<OdcsConfig> {
