@@ -23,6 +23,7 @@ pub use config_maps::ConfigMap;
 pub use demultiplex::{LogEntry, demultiplex_line, entries_of, strip_relayed_platform};
 pub use error::ClientError;
 pub use logs::LogStream;
+pub use orchestrator::PreparedBuild;
 pub use osbs::{ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address, connect};
 pub use repository::{RepositoryInfo, RequiredLabels};
 pub use request::{BuildRequest, Submitted, WorkerBuildRequest};

@@ -18,12 +18,25 @@ const ORCHESTRATOR: &str = "an orchestrator build";
 /// All orchestrator builds of a cluster share its slots.
 const SLOT_GROUP: &str = "orchestrator";
 
-/// An orchestrator build that is not created yet.
-struct Prepared {
+/// An orchestrator build that passed every check and is not created yet.
+#[derive(Debug)]
+pub struct PreparedBuild {
     new: NewBuild,
     params: UserParams,
     unique: UniqueName,
-    warnings: Vec<String>,
+    repository: RepositoryInfo,
+}
+
+impl PreparedBuild {
+    /// What its repository says.
+    pub fn repository(&self) -> &RepositoryInfo {
+        &self.repository
+    }
+
+    /// The commit that will be built.
+    pub fn commit(&self) -> &str {
+        &self.new.source.git_ref
+    }
 }
 
 impl Osbs {
@@ -44,9 +57,30 @@ impl Osbs {
         {
             return Ok(Submitted { build, existing: true, warnings: Vec::new() });
         }
-        let prepared = self.prepare(request, version, cancel).await?;
+        self.create_prepared_build(self.prepare(request, version, cancel).await?).await
+    }
+
+    /// The first half of [`Osbs::create_orchestrator_build`], for who has checks of its own to make before there is a build.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn prepare_orchestrator_build(
+        &self,
+        request: &BuildRequest,
+        cancel: &CancellationToken,
+    ) -> Result<PreparedBuild, ClientError> {
+        let request = &self.with_instance(request);
+        let version = self.check(request)?;
+        self.prepare(request, version, cancel).await
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// The cluster refused.
+    pub async fn create_prepared_build(&self, prepared: PreparedBuild) -> Result<Submitted, ClientError> {
         let build = self.submit(prepared.new, &prepared.params, &prepared.unique).await?;
-        Ok(Submitted { build, existing: false, warnings: prepared.warnings })
+        Ok(Submitted { build, existing: false, warnings: prepared.repository.warnings })
     }
 
     /// What [`Osbs::create_orchestrator_build`] would create, and the warnings. Creates nothing; its name is not decided.
@@ -61,7 +95,7 @@ impl Osbs {
         let request = &self.with_instance(request);
         let version = self.check(request)?;
         let prepared = self.prepare(request, version, cancel).await?;
-        Ok((prepared.new, prepared.warnings))
+        Ok((prepared.new, prepared.repository.warnings))
     }
 
     /// Everything but the creation.
@@ -70,7 +104,7 @@ impl Osbs {
         request: &BuildRequest,
         version: u32,
         cancel: &CancellationToken,
-    ) -> Result<Prepared, ClientError> {
+    ) -> Result<PreparedBuild, ClientError> {
         let (repository, commit) = self.look_at(request, cancel).await?;
         let unique = unique_name();
         let mut params = self.user_params(request, version, &repository, &unique)?;
@@ -96,7 +130,7 @@ impl Osbs {
             autorebuild_enabled: repository.autorebuild_enabled,
         };
         self.render_into(&mut new, &rendering).await?;
-        Ok(Prepared { new, params, unique, warnings: repository.warnings })
+        Ok(PreparedBuild { new, params, unique, repository })
     }
 
     /// What can be said without the repository; gives the arrangement.
