@@ -2,7 +2,8 @@
 # The official Koji command line, `rpkg` (what fedpkg is made of), and what checks our plugins for Koji, out of PyPI.
 #
 # usage: scripts/koji.sh install CACHE        once a CACHE (half a minute)
-#        scripts/koji.sh bin CACHE            the same, and prints the folder with `koji`, `python`, `pytest`
+#        scripts/koji.sh bin CACHE            the same, and prints the folder with `koji` and `python`
+#        scripts/koji.sh test CACHE           checks and tests integrations/koji
 #
 # Modules that are slow to build come from Debian: python3-gssapi, python3-rpm.
 set -euo pipefail
@@ -12,7 +13,7 @@ usage() { sed -n 's/^# \(usage: .*\)/\1/p; s/^#        \(scripts.*\)/       \1/p
 
 action=${1:-}
 cache=${2:-}
-case $action in install | bin) [ -n "$cache" ] || usage ;; *) usage ;; esac
+case $action in install | bin | test) [ -n "$cache" ] || usage ;; *) usage ;; esac
 
 # To be counted up when what `install` makes changes otherwise than by the list.
 made=1
@@ -51,5 +52,18 @@ install() {
   printf 'koji: installed in %d s\n' $((SECONDS - begun)) >&2
 }
 
+test_plugins() {
+  cd "$here/../integrations/koji"
+  # Nothing is left in the source tree.
+  export PYTHONDONTWRITEBYTECODE=1
+  "$bin/ruff" format --no-cache --diff --quiet .
+  "$bin/ruff" check --no-cache --quiet .
+  "$bin/mypy" --cache-dir "$home/mypy" cli hub tests
+  "$bin/pytest"
+}
+
 install
-[ "$action" = install ] || printf '%s\n' "$bin"
+case $action in
+  bin) printf '%s\n' "$bin" ;;
+  test) test_plugins ;;
+esac
