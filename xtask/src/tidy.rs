@@ -24,6 +24,7 @@ const RANKS: &[(&str, u8)] = &[
     ("osbs-client", 3),
     ("osbs-fetch", 3),
     ("osbs-hub", 4),
+    ("osbs-kojid", 4),
     ("osbs-reactor", 4),
     ("osbs", 6),
 ];
