@@ -43,6 +43,13 @@ pub struct ValueError {
     pub found: &'static str,
 }
 
+impl ValueError {
+    fn below(self, outer: &str) -> Self {
+        let path = if self.path == "the answer" { outer.to_owned() } else { format!("{outer}.{}", self.path) };
+        Self { path, ..self }
+    }
+}
+
 const NIL: Value = Value::Nil;
 
 impl Value {
@@ -156,6 +163,79 @@ impl Value {
     /// It is missing, or of another type.
     pub fn array_of(&self, name: &str) -> Result<&[Self], ValueError> {
         self.get(name).as_array().ok_or_else(|| self.wrong(name, "an array"))
+    }
+
+    /// A member that may be missing or of another type: for what is only shown, as hubs of all ages are understood.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).as_str().map(str::to_owned)
+    }
+
+    /// An integer member, if there is one.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.get(name).as_int()
+    }
+
+    /// A number member, if there is one: seconds since the epoch of the `_ts` members.
+    pub fn double(&self, name: &str) -> Option<f64> {
+        self.get(name).as_double()
+    }
+
+    /// The text members of an array member; none if there is no such array.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let items = self.get(name).as_array().unwrap_or_default();
+        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    }
+
+    /// This, which must be a string.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn into_text(self) -> Result<String, ValueError> {
+        match self {
+            Self::String(text) => Ok(text),
+            other => Err(other.is_not("a string")),
+        }
+    }
+
+    /// This, which must be an integer.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn into_int(self) -> Result<i64, ValueError> {
+        self.as_int().ok_or_else(|| self.is_not("an integer"))
+    }
+
+    /// This, which must be a boolean.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn into_bool(self) -> Result<bool, ValueError> {
+        match self {
+            Self::Bool(value) => Ok(value),
+            other => Err(other.is_not("a boolean")),
+        }
+    }
+
+    /// This, which must be an array of what `read` reads.
+    ///
+    /// # Errors
+    /// It is something else, or an item is.
+    pub fn into_list<T>(self, read: fn(Self) -> Result<T, ValueError>) -> Result<Vec<T>, ValueError> {
+        let Self::Array(items) = self else { return Err(self.is_not("an array")) };
+        let read = |(at, item)| read(item).map_err(|error| error.below(&format!("[{at}]")));
+        items.into_iter().enumerate().map(read).collect()
+    }
+
+    /// This, which must be `nil` or what `read` reads.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn into_option<T>(self, read: fn(Self) -> Result<T, ValueError>) -> Result<Option<T>, ValueError> {
+        if self.is_nil() { Ok(None) } else { read(self).map(Some) }
+    }
+
+    pub(crate) fn is_not(&self, expected: &'static str) -> ValueError {
+        ValueError { path: "the answer".to_owned(), expected, found: self.type_name() }
     }
 
     fn wrong(&self, name: &str, expected: &'static str) -> ValueError {
