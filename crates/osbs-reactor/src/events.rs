@@ -296,6 +296,11 @@ impl Logger {
         self.event(EventKind::Log(line));
     }
 
+    /// A text without what no line of this log may hold: to be asked before a text is cut, for half a secret is not known.
+    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.sink.mask(text)
+    }
+
     /// For those who look for a fault.
     pub fn debug(&self, message: impl Into<Vec<u8>>) {
         self.log(Level::Debug, message);

@@ -1,5 +1,6 @@
 //! What no log line, failure or annotation of a build may hold: the content of its secrets, and the passwords of its
-//! configuration. Last line of defence: nothing should print them in the first place.
+//! configuration and of URLs in its request. Last line of defence: nothing of ours prints them in the first place, but a
+//! site's own program may.
 
 use crate::events::EventSink;
 use base64::Engine;
@@ -10,6 +11,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Shorter texts are words of every log.
@@ -50,6 +52,28 @@ impl SecretTexts {
     pub fn add_reactor_config(&mut self, text: &str) {
         if let Ok(parsed) = ReactorConfig::parse(text, "config.yaml") {
             self.add_hidden(parsed.value.raw(), &parsed.value.redacted());
+        }
+    }
+
+    /// Files that the site's configuration names for a login: `auth.cfg_path` and its like. Those that are a secret of the
+    /// build may be among them.
+    pub fn login_files(reactor_config: &str) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Ok(parsed) = ReactorConfig::parse(reactor_config, "config.yaml") {
+            add_login_files(parsed.value.raw(), &mut files);
+        }
+        files
+    }
+
+    /// The passwords of all `scheme://user:password@host` in a text.
+    pub fn add_urls(&mut self, text: &str) {
+        for rest in text.split("://").skip(1) {
+            let end = rest.find(['/', '?', '#', '"', '\'', '\\', ' ', '\n']).unwrap_or(rest.len());
+            let Some((_, password)) = rest[..end].rsplit_once('@').and_then(|(login, _)| login.split_once(':')) else {
+                continue;
+            };
+            self.add(password.as_bytes());
+            self.add(&without_percents(password));
         }
     }
 
@@ -111,6 +135,7 @@ impl SecretTexts {
 
     fn add(&mut self, text: &[u8]) {
         if text.len() >= SHORTEST {
+            self.0.insert(with_percents(text));
             self.0.insert(text.to_owned());
         }
     }
@@ -129,6 +154,55 @@ impl SecretTexts {
                 .with_hint("a secret is for passwords, tokens and keys: keep large files in a ConfigMap")
         })
     }
+}
+
+/// Members of `config.yaml` that name a file or folder with a login.
+const LOGIN_FILES: [&str; 4] = ["cfg_path", "password_path", "ssl_certs_dir", "krb_keytab_path"];
+
+fn add_login_files(value: &Value, files: &mut Vec<PathBuf>) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                match value {
+                    Value::String(path) if LOGIN_FILES.contains(&key.as_str()) => files.push(path.into()),
+                    value => add_login_files(value, files),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| add_login_files(item, files)),
+        _ => {}
+    }
+}
+
+/// As a URL has it (RFC 3986, 2.1).
+fn with_percents(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+            byte => out.extend(format!("%{byte:02X}").bytes()),
+        }
+    }
+    out
+}
+
+/// What a part of a URL stands for.
+fn without_percents(text: &str) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
 }
 
 fn escape(text: &[u8]) -> String {
@@ -266,6 +340,33 @@ mod tests {
             "*** /tmp/token",
         );
         check("token", "secret.*", "secret.* secretxx", "*** secretxx");
+        check("token", "hush/hush+1", "https://u:hush%2Fhush%2B1@h", "https://u:***@h");
+    }
+
+    #[track_caller]
+    fn check_urls(request: &str, text: &str, expected: &str) {
+        let sink = MaskingSink::over(Arc::new(MemorySink::default()));
+        let mut texts = SecretTexts::default();
+        texts.add_urls(request);
+        sink.mask_from_now_on(&texts).unwrap();
+        assert_eq!(sink.mask(text), expected, "{request}");
+    }
+
+    #[test]
+    fn passwords_of_urls() {
+        let request =
+            r#"{"yum_repourls": ["http://me:hush%2Fhush@h/a.repo", "https://you:hunter2@h?x=1"], "c": "a:b@c"}"#;
+        check_urls(request, "hush/hush hush%2Fhush hunter2 yum_repourls", "*** *** *** yum_repourls");
+        check_urls("http://host:portport/a@b http://user@host", "portport host", "portport host");
+        check_urls("http://u:p@ssword@h 50%", "p@ssword", "***");
+    }
+
+    #[test]
+    fn files_with_logins() {
+        let config = "version: 1\nregistries: [{url: r.io, auth: {cfg_path: /a}}]\n\
+            smtp: {host: h, from_address: a@b.c, auth: {username: u, password_path: /b}}\n";
+        assert_eq!(SecretTexts::login_files(config), [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(SecretTexts::login_files("- no"), [PathBuf::new(); 0]);
     }
 
     #[test]

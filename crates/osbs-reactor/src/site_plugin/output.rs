@@ -1,7 +1,8 @@
 //! What a site's program may say, and what becomes of everything else it writes.
 //!
 //! Standard output: one JSON object a line. Both streams are bounded, in the length of a line and as a whole; control
-//! characters do not reach the log, and every line of log has the prefix of the plugin.
+//! characters do not reach the log, and every line of log has the prefix of the plugin. What is secret in this build is
+//! masked before anything is cut.
 
 use crate::events::Logger;
 use crate::plugin::{Done, PluginError, PluginResult};
@@ -104,7 +105,7 @@ impl<'a> Listener<'a> {
     /// Reads standard error to its end: warnings.
     pub(super) fn errors(&self, stream: impl Read) {
         read_lines(stream, |line, _| {
-            let text = clean(&String::from_utf8_lossy(line));
+            let text = self.fit(&String::from_utf8_lossy(line));
             let mut told = self.told();
             told.last_errors.push_back(cut(&text, 200));
             if told.last_errors.len() > KEPT_LINES {
@@ -147,6 +148,12 @@ impl<'a> Listener<'a> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The text as it may be shown.
+    fn fit(&self, text: &str) -> String {
+        let text = clean(text);
+        self.log.mask(&text).into_owned()
+    }
+
     fn break_off(&self, problem: String) {
         self.told().broken.get_or_insert(problem);
     }
@@ -158,10 +165,13 @@ impl<'a> Listener<'a> {
         }
         if start[0] != b'{' {
             // Somebody's echo: worth the log, and no more.
-            return self.log.info(clean(&String::from_utf8_lossy(line)));
+            return self.log.info(self.fit(&String::from_utf8_lossy(line)));
         }
-        match serde_json::from_slice::<Said>(line).map_err(|error| error.to_string()).and_then(Said::meaning) {
-            Ok(Meaning::Log(level, text)) => self.log.log(level, clean(&text)),
+        match serde_json::from_slice::<Said>(line)
+            .map_err(|error| error.to_string())
+            .and_then(|said| said.meaning(&|text| self.fit(text)))
+        {
+            Ok(Meaning::Log(level, text)) => self.log.log(level, text),
             // An error stands, whatever comes after it.
             Ok(Meaning::End(end)) => {
                 let mut told = self.told();
@@ -170,7 +180,7 @@ impl<'a> Listener<'a> {
                 }
             }
             Err(problem) => {
-                let line = cut(&clean(&String::from_utf8_lossy(line)), 200);
+                let line = cut(&self.fit(&String::from_utf8_lossy(line)), 200);
                 self.break_off(format!("{problem} in its line {line}"));
             }
         }
@@ -183,7 +193,8 @@ enum Meaning {
 }
 
 impl Said {
-    fn meaning(self) -> Result<Meaning, String> {
+    /// `fit` makes a text one that may be shown.
+    fn meaning(self, fit: &dyn Fn(&str) -> String) -> Result<Meaning, String> {
         let given = [self.log.is_some(), self.result.is_some(), self.skip.is_some(), self.error.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
             return Err("not exactly one of log, result, skip and error".to_owned());
@@ -201,9 +212,9 @@ impl Said {
                 SaidLevel::Warning => Level::Warning,
                 SaidLevel::Error => Level::Error,
             };
-            return Ok(Meaning::Log(level, text));
+            return Ok(Meaning::Log(level, fit(&text)));
         }
-        let one_line = |text: &str| cut(&clean(text).replace('\n', " "), MAX_TEXT);
+        let one_line = |text: &str| cut(&fit(text).replace('\n', " "), MAX_TEXT);
         if let Some(why) = self.skip {
             return Ok(Meaning::End(End::Skip(one_line(&why))));
         }
