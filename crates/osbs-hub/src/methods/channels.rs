@@ -1,0 +1,5 @@
+//! To come.
+
+use super::Method;
+
+pub(crate) const METHODS: &[Method] = &[];
