@@ -173,11 +173,17 @@ pub(crate) enum Next {
 }
 
 /// The rules for faults in a session (client-and-koji 5.3).
-pub(crate) fn after_fault(fault: &Fault, effect: Effect, history: &History, mended: &Mended) -> Next {
+pub(crate) fn after_fault(
+    fault: &Fault,
+    effect: Effect,
+    says_nothing: bool,
+    history: &History,
+    mended: &Mended,
+) -> Next {
     // A fault about the session says that this attempt was not done; an earlier one may have been.
     let at_risk = history.maybe_done && effect == Effect::Changes;
     match fault.class() {
-        FaultCode::RetryError if effect == Effect::Changes => Next::WasDone,
+        FaultCode::RetryError if effect == Effect::Changes || says_nothing => Next::WasDone,
         FaultCode::RetryError if !mended.renumbered => Next::Renumber,
         FaultCode::AuthExpired | FaultCode::SequenceError if at_risk => Next::Unknown,
         FaultCode::AuthExpired if !mended.renewed => Next::Renew,
@@ -263,10 +269,10 @@ mod tests {
         ];
         for (code, effect, maybe_done, expected) in table {
             let history = History { maybe_done, ..History::default() };
-            let found = after_fault(&Fault::new(code, ""), effect, &history, &Mended::default());
+            let found = after_fault(&Fault::new(code, ""), effect, false, &history, &Mended::default());
             assert_eq!(found, expected, "{code} {effect:?} {maybe_done}");
             let mended = Mended { renewed: true, remade: true, renumbered: true };
-            let found = after_fault(&Fault::new(code, ""), effect, &history, &mended);
+            let found = after_fault(&Fault::new(code, ""), effect, false, &history, &mended);
             assert!(matches!(found, Next::Give | Next::WasDone | Next::Unknown), "{code} ends");
         }
     }

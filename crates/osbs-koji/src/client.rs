@@ -51,6 +51,21 @@ pub(crate) struct Errand<'a> {
     pub(crate) says_nothing: bool,
     pub(crate) what: What<'a>,
     pub(crate) secrets: &'a [Secret],
+    /// Set when it was sent more than once.
+    pub(crate) repeated: AtomicBool,
+}
+
+impl<'a> Errand<'a> {
+    fn of<T>(call: &'a MethodCall<T>, path: &'static str) -> Self {
+        Self {
+            action: call.method(),
+            effect: call.effect(),
+            says_nothing: call.says_nothing(),
+            what: What::Call { path, document: Bytes::from(call.document()) },
+            secrets: call.secrets(),
+            repeated: AtomicBool::new(false),
+        }
+    }
 }
 
 pub(crate) enum What<'a> {
@@ -126,13 +141,7 @@ impl Koji {
     /// # Errors
     /// Refused, no answer, or one that makes no sense.
     pub async fn call<T>(&self, call: MethodCall<T>) -> Result<T, KojiError> {
-        let errand = Errand {
-            action: call.method(),
-            effect: call.effect(),
-            says_nothing: call.says_nothing(),
-            what: What::Call { path: "", document: Bytes::from(call.document()) },
-            secrets: call.secrets(),
-        };
+        let errand = Errand::of(&call, "");
         let answer = self.run(&errand).await?;
         call.read(answer).map_err(|error| self.protocol(call.method(), error.to_string()))
     }
@@ -175,13 +184,7 @@ impl Koji {
         let mut slot = self.lock().await?;
         let Some(mut session) = slot.take() else { return Ok(()) };
         let call = calls::logout();
-        let errand = Errand {
-            action: call.method(),
-            effect: call.effect(),
-            says_nothing: true,
-            what: What::Call { path: "", document: Bytes::from(call.document()) },
-            secrets: &[],
-        };
+        let errand = Errand::of(&call, "");
         self.until_answer(&errand, Some(&session.mark()), &mut History::default()).await.map(drop)
     }
 
@@ -235,7 +238,7 @@ impl Koji {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
-            let mut next = after_fault(&fault, errand.effect, &history, &mended);
+            let mut next = after_fault(&fault, errand.effect, errand.says_nothing, &history, &mended);
             if next == Next::Probe {
                 next = match self.lives(session).await? {
                     true => Next::Give,
@@ -281,6 +284,7 @@ impl Koji {
             let call = Sent { action: errand.action, hub: &hub, effect: errand.effect, numbered };
             let delay = settings.delay(history.attempts + 1, rand::random());
             let time_is_up = started.elapsed() + delay >= settings.patience;
+            errand.repeated.store(true, Ordering::Relaxed);
             let reason = again(&call, history, trouble, started.elapsed(), time_is_up)?;
             self.pause(errand.action, history.attempts, reason, delay).await?;
         }
@@ -388,13 +392,7 @@ impl Koji {
             Login::Anonymous => return Err(self.protocol("login", "a session without a login".to_owned())),
         };
         let call = if renewing.is_some() { calls::renewing(call) } else { call };
-        let errand = Errand {
-            action: call.method(),
-            effect: call.effect(),
-            says_nothing: false,
-            what: What::Call { path, document: Bytes::from(call.document()) },
-            secrets: call.secrets(),
-        };
+        let errand = Errand::of(&call, path);
         let answered = self.until_answer(&errand, renewing, &mut History::default()).await;
         let hub = || self.inner.server.host();
         // What cannot be read may hold a key.
@@ -413,13 +411,7 @@ impl Koji {
     /// A call with the next number to see whether the session is still one.
     async fn lives(&self, session: &mut Session) -> Result<bool, KojiError> {
         let call = calls::get_logged_in_user();
-        let errand = Errand {
-            action: call.method(),
-            effect: Effect::Reads,
-            says_nothing: false,
-            what: What::Call { path: "", document: Bytes::from(call.document()) },
-            secrets: &[],
-        };
+        let errand = Errand::of(&call, "");
         let mark = session.mark();
         let said = self.until_answer(&errand, Some(&mark), &mut History::default()).await?;
         Ok(said.is_ok_and(|user| !user.is_nil()))

@@ -97,14 +97,6 @@ impl Session {
         self.proof.id
     }
 
-    pub(crate) fn style(&self) -> SessionStyle {
-        self.style
-    }
-
-    pub(crate) fn key(&self) -> &Secret {
-        &self.proof.key
-    }
-
     /// Whether it may be made again without telling the caller.
     pub(crate) fn can_be_made_again(&self) -> bool {
         self.origin == Origin::Login && !self.exclusive
@@ -134,7 +126,7 @@ mod tests {
     #[test]
     fn old_hubs_get_the_session_in_the_url() {
         let old = SessionProof { in_headers: false, ..proof(1, "k") };
-        assert_eq!(Session::new(old, Origin::Login, false).style(), SessionStyle::Url);
-        assert_eq!(Session::new(proof(1, "k"), Origin::Login, true).style(), SessionStyle::Url);
+        assert_eq!(Session::new(old, Origin::Login, false).mark().style, SessionStyle::Url);
+        assert_eq!(Session::new(proof(1, "k"), Origin::Login, true).mark().style, SessionStyle::Url);
     }
 }
