@@ -98,6 +98,13 @@ impl Osbs {
         Ok((prepared.new, prepared.repository.warnings))
     }
 
+    /// What orchestrator builds share of the cluster. Those that have not ended use one each
+    /// ([`osbs_cluster::Cluster::active_builds`] of the group).
+    pub fn orchestrator_slots(&self) -> Slots {
+        let max = self.instance.max_concurrent_builds.unwrap_or(self.parts.default_max_concurrent_builds);
+        Slots { group: SLOT_GROUP.to_owned(), max: max.max(1) }
+    }
+
     /// Everything but the creation.
     async fn prepare(
         &self,
@@ -120,8 +127,7 @@ impl Osbs {
         new.annotations.insert("commit_id".to_owned(), commit);
         new.limits = self.limits();
         new.build_image = self.build_image();
-        let max = self.instance.max_concurrent_builds.unwrap_or(self.parts.default_max_concurrent_builds);
-        new.slots = Some(Slots { group: SLOT_GROUP.to_owned(), max: max.max(1) });
+        new.slots = Some(self.orchestrator_slots());
         let rendering = Rendering {
             build_type: BuildType::Orchestrator,
             arrangement_version: version,

@@ -7,15 +7,23 @@
 //! restart the hub says which tasks are ours, and the cluster which build belongs to each.
 
 mod arches;
+mod checks;
+mod daemon;
+mod happening;
 mod labels;
 mod log_files;
+mod log_upload;
 mod request;
 mod scm;
+mod task;
 mod task_error;
 
 pub use arches::{canonical_arch, select_arches};
+pub use daemon::Kojid;
+pub use happening::Happening;
 pub use labels::{RELEASE_LABEL, check_labels, check_tag_length};
 pub use log_files::LogFiles;
 pub use request::TaskRequest;
 pub use scm::{AllowedScms, ScmUrl};
+pub use task::Observer;
 pub use task_error::TaskError;

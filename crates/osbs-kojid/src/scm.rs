@@ -27,7 +27,7 @@ impl ScmUrl {
     /// # Errors
     /// It is not of that form.
     pub fn parse(url: &str) -> Result<Self, TaskError> {
-        let wrong = |problem| TaskError::ScmUrl { url: without_password(url), problem };
+        let wrong = |problem| TaskError::ScmUrl { url: osbs_types::without_logins(url), problem };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         if !SCHEMES.contains(&scheme) {
             return Err(wrong("another scheme"));
@@ -68,19 +68,6 @@ impl ScmUrl {
     pub fn component(&self) -> &str {
         let last = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         last.strip_suffix(".git").unwrap_or(last)
-    }
-}
-
-/// As it may be shown.
-fn without_password(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
     }
 }
 

@@ -130,3 +130,11 @@ impl TaskError {
         Fault::new(code, self.to_string())
     }
 }
+
+/// A call that did not end well.
+pub(crate) fn of_koji(error: osbs_koji::KojiError) -> TaskError {
+    match error.fault() {
+        Some(fault) => TaskError::Hub(fault.clone()),
+        None => TaskError::HubCall { problem: Failure::new(error.kind(), &error).to_string() },
+    }
+}

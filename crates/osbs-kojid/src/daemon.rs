@@ -1,0 +1,217 @@
+//! The loop that takes tasks (client-and-koji 5.5): as many as the cluster has slots for, many in one process.
+//!
+//! Must not know what a task does. Nothing is kept on disk: tasks that are ours and that nobody here works on are begun
+//! again where their builds stand.
+
+use crate::AllowedScms;
+use crate::happening::Happening;
+use crate::task::{Observer, Surroundings, TaskRun};
+use osbs_client::Osbs;
+use osbs_koji::{FaultCode, Koji, KojiError, Struct, Task, TaskState, Value, calls};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The tasks that we take.
+const METHODS: [&str; 2] = ["buildContainer", "createContainer"];
+/// Without a session there is nothing to be done here; other faults are about one call.
+const LOST: [FaultCode; 4] =
+    [FaultCode::AuthError, FaultCode::AuthLockError, FaultCode::AuthExpired, FaultCode::GSSAPIAuthError];
+/// To say good-bye in.
+const GRACE: Duration = Duration::from_secs(5);
+/// A container build on its own counts so much of a host's capacity.
+const WEIGHT: f64 = 2.0;
+
+/// A builder.
+pub struct Kojid {
+    /// Logs in as the host.
+    pub koji: Koji,
+    /// Where builds are made.
+    pub osbs: Arc<Osbs>,
+    /// Where throw-away builds are made.
+    pub scratch_osbs: Arc<Osbs>,
+    /// Repositories that are built.
+    pub allowed_scms: AllowedScms,
+    /// Time between two looks at the hub.
+    pub poll: Duration,
+    /// Fewer tasks at once than the cluster has slots for.
+    pub max_jobs: Option<usize>,
+    /// Is told what happens.
+    pub observer: Observer,
+}
+
+/// A task that somebody here works on.
+struct Job {
+    taken_away: CancellationToken,
+    weight: f64,
+}
+
+/// The state of the loop.
+struct Loop<'a> {
+    kojid: &'a Kojid,
+    koji: Koji,
+    surroundings: Surroundings,
+    jobs: BTreeMap<i64, Job>,
+    running: JoinSet<i64>,
+    shutdown: CancellationToken,
+}
+
+impl Kojid {
+    /// Takes tasks until `cancel`. Builds go on then, and their tasks stay ours: the next start watches them again.
+    ///
+    /// # Errors
+    /// The hub does not let us in, or somebody else works under our name. That it is not reached is no error: it is asked
+    /// again.
+    pub async fn run(&self, cancel: &CancellationToken) -> Result<(), KojiError> {
+        let koji = self.koji.cancelled_by(cancel);
+        koji.log_in().await?;
+        koji.exclusive_session(true).await?;
+        let host = koji.call(calls::host::get_host()).await?;
+        (self.observer)(&Happening::Ready { host: host.name, slots: self.slots() });
+        let surroundings = Surroundings {
+            osbs: Arc::clone(&self.osbs),
+            scratch_osbs: Arc::clone(&self.scratch_osbs),
+            allowed: Arc::new(self.allowed_scms.clone()),
+            observer: Arc::clone(&self.observer),
+        };
+        let shutdown = CancellationToken::new();
+        let mut state =
+            Loop { kojid: self, koji, surroundings, jobs: BTreeMap::new(), running: JoinSet::new(), shutdown };
+        let result = state.go(cancel).await;
+        state.shutdown.cancel();
+        while state.running.join_next().await.is_some() {}
+        if result.is_ok() {
+            // So that nothing is assigned to us for a while; that it cannot be said harms nobody.
+            let farewell = async {
+                let _ = self.koji.call(calls::host::leave()).await;
+                let _ = self.koji.log_out().await;
+            };
+            let _ = tokio::time::timeout(GRACE, farewell).await;
+        }
+        result
+    }
+
+    /// How many builds the cluster runs at once.
+    fn slots(&self) -> usize {
+        let slots = self.osbs.orchestrator_slots().max as usize;
+        self.max_jobs.map_or(slots, |jobs| jobs.min(slots)).max(1)
+    }
+}
+
+impl Loop<'_> {
+    async fn go(&mut self, cancel: &CancellationToken) -> Result<(), KojiError> {
+        loop {
+            match self.look().await {
+                Ok(()) => {}
+                Err(KojiError::Cancelled) => return Ok(()),
+                // Somebody else works under our name, or may no more.
+                Err(error) if LOST.iter().any(|class| error.is(*class)) => return Err(error),
+                Err(error) => {
+                    let problem = format!("{error}; asking again");
+                    (self.kojid.observer)(&Happening::Trouble { task: None, problem });
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(self.kojid.poll) => {}
+                // A slot is free: the next task need not wait.
+                Some(ended) = self.running.join_next(), if !self.running.is_empty() => {
+                    if let Ok(task) = ended {
+                        self.jobs.remove(&task);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One look at the hub: what is ours, what is not any more, and what may be taken.
+    async fn look(&mut self) -> Result<(), KojiError> {
+        let koji = self.koji.clone();
+        let ours = koji.call(calls::host::get_host_tasks()).await?;
+        for task in &ours {
+            if !self.jobs.contains_key(&task.id)
+                && let Some(info) = koji.call(calls::get_task_info(task.id, true)).await?
+                && info.state == TaskState::Open
+            {
+                self.start(info, task.weight, true).await?;
+            }
+        }
+        let gone: Vec<i64> = self.jobs.keys().copied().filter(|id| !ours.iter().any(|task| task.id == *id)).collect();
+        for id in gone {
+            self.look_after(id).await?;
+        }
+        let host = koji.call(calls::host::get_host()).await?;
+        let slots = self.kojid.slots();
+        let elsewhere = self.builds_of_others().await;
+        let free = slots.saturating_sub(self.jobs.len() + elsewhere);
+        let ready = host.enabled && free > 0;
+        let methods: Vec<Value> = METHODS.map(Value::from).to_vec();
+        let mut data = Struct::new();
+        data.insert("methods".to_owned(), methods.into());
+        data.insert("maxjobs".to_owned(), Value::Int(slots as i64));
+        let load = self.jobs.values().map(|job| job.weight).sum();
+        koji.call(calls::host::update_host(load, ready, Some(data))).await?;
+        if !ready {
+            return Ok(());
+        }
+        // So that the slots, not a figure in the hub's table, say how many fit.
+        let weight = WEIGHT.min(host.capacity / slots as f64);
+        let assigned = koji.call(calls::host::get_tasks()).await?;
+        let assigned =
+            assigned.iter().filter(|task| task.state == TaskState::Assigned && task.host_id == Some(host.id));
+        for task in assigned.take(free) {
+            if METHODS.contains(&task.method.as_str()) {
+                self.take(task.id, weight).await?;
+            } else {
+                let message = format!("this builder takes {} only", METHODS.join(" and "));
+                koji.call(calls::host::refuse_task(task.id, &message)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Slots that builds use which are nobody's task here.
+    async fn builds_of_others(&self) -> usize {
+        let osbs = &self.kojid.osbs;
+        let group = osbs.orchestrator_slots().group;
+        let active = osbs.cluster().active_builds(Some(&group)).await.unwrap_or_default();
+        active.saturating_sub(self.jobs.len())
+    }
+
+    async fn take(&mut self, id: i64, weight: f64) -> Result<(), KojiError> {
+        let koji = self.koji.clone();
+        // Somebody else has it, or it was cancelled: no error.
+        if let Some(task) = koji.call(calls::host::open_task(id)).await? {
+            koji.call(calls::host::set_task_weight(id, weight)).await?;
+            self.start(task, weight, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, task: Task, weight: f64, again: bool) -> Result<(), KojiError> {
+        (self.kojid.observer)(&Happening::Taken { task: task.id, again });
+        let taken_away = CancellationToken::new();
+        let id = task.id;
+        let koji = self.koji.subsession().await?.cancelled_by(&self.shutdown);
+        self.jobs.insert(id, Job { taken_away: taken_away.clone(), weight });
+        let surroundings = self.surroundings.clone();
+        let run = TaskRun { surroundings, koji, task, taken_away, shutdown: self.shutdown.clone() };
+        self.running.spawn(async move {
+            run.run().await;
+            id
+        });
+        Ok(())
+    }
+
+    /// A task of ours is not in the hub's list: it has just ended, or was taken away.
+    async fn look_after(&mut self, id: i64) -> Result<(), KojiError> {
+        let info = self.koji.call(calls::get_task_info(id, false)).await?;
+        let ended_by_us = info.is_some_and(|info| matches!(info.state, TaskState::Closed | TaskState::Failed));
+        if !ended_by_us && let Some(job) = self.jobs.get(&id) {
+            job.taken_away.cancel();
+        }
+        Ok(())
+    }
+}
