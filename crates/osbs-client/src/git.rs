@@ -250,6 +250,11 @@ fn is_ref(text: &str) -> bool {
         && text.chars().all(|c| !c.is_control() && !" ~^:?*[\\".contains(c))
 }
 
+/// `[USER@]HOST:PATH`, as git knows it from ssh: a colon before any slash.
+fn is_host_and_path(uri: &str) -> bool {
+    uri.split('/').next().is_some_and(|first| first.contains(':'))
+}
+
 fn check(request: &CheckoutRequest) -> Result<(), GitError> {
     let uri = request.uri.as_str();
     if uri.is_empty() || uri.starts_with('-') || uri.contains(['\0', '\n']) {
@@ -260,6 +265,9 @@ fn check(request: &CheckoutRequest) -> Result<(), GitError> {
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err(GitError::PasswordInUri);
         }
+    } else if !uri.starts_with('/') && !is_host_and_path(uri) {
+        // The build would look for it in another folder than whoever asked for it.
+        return Err(GitError::RelativePath { uri: uri.to_owned() });
     }
     for name in std::iter::once(&request.git_ref).chain(&request.branch) {
         if !is_ref(name) {
@@ -292,6 +300,11 @@ mod tests {
         check_request("https://alice:pw@git.example.com/web", None, "main", false);
         check_request("--upload-pack=touch /tmp/x", None, "main", false);
         check_request("", None, "main", false);
+        check_request("/srv/git/web", None, "main", true);
+        check_request("git.example.com:web", None, "main", true);
+        for relative in ["web", "./web", "../web", "git/web:1", "web.git"] {
+            check_request(relative, None, "main", false);
+        }
         for bad in ["", "-x", "--all", "a..b", "a b", "a:b", "a^", "a~1", "@{u}", "a\nb", "+main", "/x", "x/"] {
             check_request("https://h/x", None, bad, false);
             check_request("https://h/x", Some(bad), "main", false);

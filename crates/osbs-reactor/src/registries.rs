@@ -5,11 +5,13 @@
 
 use crate::plugin::PluginError;
 use crate::run::Run;
+use osbs_cluster::ClusterError;
 use osbs_config::RegistryUri;
 use osbs_http::Transport;
 use osbs_registry::{Credentials, Registry, RegistryConfig, RegistryError};
 use osbs_types::{Failure, PullSpec};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -152,8 +154,52 @@ impl Run {
             return Ok(PathBuf::from(path));
         };
         let (secret, rest) = inside.split_once('/').unwrap_or((inside, ""));
-        let folder = self.services.cluster.secret_dir(secret).await?;
+        let folder = match self.services.cluster.secret_dir(secret).await {
+            Ok(folder) => folder,
+            Err(error @ (ClusterError::Withheld { .. } | ClusterError::NotFound { .. })) => {
+                return Err(self.no_secret(path, secret, matches!(error, ClusterError::Withheld { .. })));
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(if rest.is_empty() { folder } else { folder.join(rest) })
+    }
+
+    /// Which key names the secret, and where it has to be named besides.
+    fn no_secret(&self, path: &str, secret: &str, withheld: bool) -> PluginError {
+        let named = match key_of(self.config.raw(), path) {
+            Some(key) => format!("{key} in config.yaml"),
+            None => format!("{path} in the arguments of the plugin"),
+        };
+        // Builds with user parameters take their secrets from config.yaml, the others from osbs.conf.
+        let add = if self.build.env.contains_key("ATOMIC_REACTOR_PLUGINS") {
+            format!("add {secret} to token_secrets of the instance in osbs.conf")
+        } else {
+            format!("add {secret} to required_secrets in config.yaml")
+        };
+        let (why, hint) = if withheld {
+            ("this build is not given", add)
+        } else {
+            ("the cluster does not have", format!("keep it there by osbs config set-secret {secret} FILE, and {add}"))
+        };
+        PluginError::policy(format!("{named} is of secret {secret}, which {why}")).with_hint(&hint)
+    }
+}
+
+/// Where the configuration says this, as in `registries[0].auth.cfg_path`.
+fn key_of(config: &Value, text: &str) -> Option<String> {
+    match config {
+        Value::String(value) => (value == text).then(String::new),
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            let inner = key_of(value, text)?;
+            let dot = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
+            Some(format!("{name}{dot}{inner}"))
+        }),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, value)| {
+            let inner = key_of(value, text)?;
+            let dot = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
+            Some(format!("[{index}]{dot}{inner}"))
+        }),
+        _ => None,
     }
 }
 
@@ -172,6 +218,7 @@ fn of_registry(host: &str, what: &str, why: PluginError, hint: &str) -> PluginEr
     let mut failure = Failure::message(osbs_types::ErrorKind::Policy, format!("registry {host}: {what}"));
     failure.causes.push(why.message);
     failure.causes.extend(why.causes);
+    let hint = why.hint.unwrap_or_else(|| hint.to_owned());
     PluginError::from(failure.with_hint(hint))
 }
 
@@ -235,7 +282,12 @@ mod tests {
         check_error(&test, &["no registry is configured", "config.yaml"]).await;
 
         let test = with_config("{url: r.io, auth: {cfg_path: /var/run/secrets/atomic-reactor/push}}").await;
-        check_error(&test, &["registry r.io: its login cannot be used", "Secret push", "required_secrets"]).await;
+        let parts = [
+            "registry r.io: its login cannot be used",
+            "registries[0].auth.cfg_path in config.yaml is of secret push, which the cluster does not have",
+            "osbs config set-secret push FILE, and add push to required_secrets in config.yaml",
+        ];
+        check_error(&test, &parts).await;
 
         // A mounted secret.
         let folder = tempfile::tempdir().unwrap();

@@ -13,6 +13,12 @@ pub enum GitError {
         /// As given.
         uri: String,
     },
+    /// A path, but none that everybody understands alike.
+    #[error("{uri:?} is no URL, and as a path it must begin with /")]
+    RelativePath {
+        /// As given.
+        uri: String,
+    },
     /// The URL would put a password into logs and records.
     #[error("the URL of the git repository holds a password")]
     PasswordInUri,
@@ -123,6 +129,7 @@ impl GitError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::BadUri { .. }
+            | Self::RelativePath { .. }
             | Self::PasswordInUri
             | Self::BadRef { .. }
             | Self::BadTransport { .. }
@@ -140,6 +147,11 @@ impl GitError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::RelativePath { uri } => format!(
+                "a folder on this machine: its whole path, as in /srv/git/{uri}; a repository elsewhere: https://HOST/PATH, \
+                 ssh://USER@HOST/PATH or USER@HOST:PATH",
+                uri = uri.trim_start_matches("./").trim_start_matches("../")
+            ),
             Self::PasswordInUri => "use ssh, or a credential helper of the server's own".to_owned(),
             Self::BadTransport { .. } => "use https, http, ssh, git, file, or a path".to_owned(),
             Self::NoRepository { .. } => "check the URL; it must be readable without a password".to_owned(),

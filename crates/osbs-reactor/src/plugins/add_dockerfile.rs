@@ -1,6 +1,7 @@
 //! `add_dockerfile`: ships the Dockerfile inside the image (`reactor.md` 3.1.16, 6.2 M27, M28).
 //!
-//! What is shipped is the Dockerfile as this plugin finds it, without its own line. The builder re-includes
+//! What is shipped is the Dockerfile as this plugin finds it, without its own line and without logins in URLs: whoever may
+//! pull the image need not be who may read the repository. The builder re-includes
 //! `Dockerfile-*` whatever `.dockerignore` says.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
@@ -8,7 +9,7 @@ use crate::run::Run;
 use async_trait::async_trait;
 use osbs_dockerfile::{Dockerfile, find_label};
 use osbs_sandbox::rooted::Root;
-use osbs_types::Phase;
+use osbs_types::{Phase, without_logins};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Write;
@@ -61,10 +62,21 @@ impl Plugin for AddDockerfile {
         let original = dockerfile.text().to_owned();
         dockerfile.insert_before_last_instruction(std::slice::from_ref(&line))?;
         let context = Root::open(run.source()?.dockerfile_dir())?;
-        if self.use_final_dockerfile {
+        let public = without_logins(&original);
+        let lines = lines_that_differ(&original, &public);
+        if !lines.is_empty() {
+            run.log().warning(format!(
+                "Dockerfile: a URL with a login in line {lines}. Everybody who may read the repository may read it; the image's \
+                 copy and its history show *** instead"
+            ));
+        }
+        if !self.use_final_dockerfile {
+            write(&context, source, &public)?;
+        } else if lines.is_empty() {
             include_dockerfile(run, &context)?;
         } else {
-            write(&context, source, &original)?;
+            let text = format!("the Dockerfile holds a URL with a login in line {lines}: it is not put into the image");
+            return Err(PluginError::policy(text).with_hint("leave out use_final_dockerfile, or take the login out"));
         }
         run.write_dockerfile(&dockerfile)?;
         run.log().info(format!("added to the Dockerfile: {line}"));
@@ -81,6 +93,13 @@ fn nvr(dockerfile: &Dockerfile) -> Result<String, PluginError> {
         })
     };
     Ok([part("name")?, part("version")?, part("release")?].join("-"))
+}
+
+/// Numbers of the lines, as in "3, 7".
+fn lines_that_differ(one: &str, other: &str) -> String {
+    let pairs = one.lines().zip(other.lines()).enumerate();
+    let numbers = pairs.filter(|(_, (one, other))| one != other).map(|(index, _)| (index + 1).to_string());
+    numbers.collect::<Vec<_>>().join(", ")
 }
 
 /// Names go into an ADD as they are, so nothing that would split, expand or match.
@@ -163,6 +182,26 @@ mod tests {
         test.plugin(&plugin(), json!({})).await.unwrap();
         assert_eq!(std::fs::read_to_string(folder.join("Dockerfile-ns-web-7-3")).unwrap(), LABELS);
         assert_eq!(std::fs::read_to_string(outside).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn logins_stay_out() {
+        let text = format!("{LABELS}\nADD https://me:hunter2@h.example/f.tar /\nRUN curl -u me:x http://h.example\n");
+        let mut test = run_with(&text, &[], PluginLists::default()).await;
+        test.plugin(&plugin(), json!({})).await.unwrap();
+        let folder = test.run.source().unwrap().dockerfile_dir().to_owned();
+        let copy = std::fs::read_to_string(folder.join("Dockerfile-ns-web-7-3")).unwrap();
+        assert_eq!(copy, text.replace("me:hunter2", "***"));
+        assert!(test.run.dockerfile().unwrap().text().contains("me:hunter2"), "the build needs it");
+        let said: Vec<String> = test.log_lines().iter().map(|line| line.text().into_owned()).collect();
+        assert!(said.iter().any(|line| line.contains("a URL with a login in line 3. ")), "{said:?}");
+        assert!(!said.iter().any(|line| line.contains("hunter2")), "{said:?}");
+
+        let mut test = run_with(&text, &[], PluginLists::default()).await;
+        let error = test.plugin(&plugin(), json!({"use_final_dockerfile": true})).await.unwrap_err().into_failure();
+        assert_eq!(error.kind, osbs_types::ErrorKind::Policy);
+        assert!(error.message.contains("line 3") && !error.to_string().contains("hunter2"), "{error}");
+        assert_eq!(test.run.dockerfile().unwrap().text(), text, "nothing was changed");
     }
 
     #[tokio::test]

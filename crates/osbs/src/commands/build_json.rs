@@ -10,7 +10,7 @@ use osbs_client::{Osbs, WorkerBuildRequest};
 use osbs_cluster::NewBuild;
 use osbs_reactor::build_json::BuildJson;
 use osbs_reactor::input::{Input, InputOptions, read_input};
-use osbs_types::{ErrorKind, Failure, Phase, Platform};
+use osbs_types::{ErrorKind, Failure, Phase, Platform, without_logins};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ const UNKNOWN_RELEASE: &str = "0";
 
 /// Print the build JSON of a request: source, image name and every plugin with its arguments
 ///
-/// Takes the options of `osbs build`, checks the request like it, and runs nothing. Plugins that were taken out are told
+/// Takes the options of `osbs build`, checks the request like it, and runs nothing. Logins in URLs are shown as ***. Plugins that were taken out are told
 /// on standard error, with the reason.
 #[derive(Debug, Args)]
 pub(crate) struct BuildJsonArgs {
@@ -56,8 +56,32 @@ pub(crate) async fn run(session: &Session, args: BuildJsonArgs) -> Result<u8, Fa
     for note in &input.notes {
         session.note(note);
     }
-    session.print_json(&input.build_json);
+    let mut shown = serde_json::to_value(&input.build_json).map_err(|e| Failure::new(ErrorKind::Internal, &e))?;
+    let phases = Phase::ALL.map(|phase| format!("{phase}_plugins"));
+    let mut hidden = false;
+    for phase in &phases {
+        hidden |= shown.get_mut(phase).is_some_and(hide_logins);
+    }
+    if hidden {
+        session.note("logins of URLs are shown as ***: put them back before you have this build JSON carried out");
+    }
+    session.print_json(&shown);
     Ok(0)
+}
+
+/// Whether there were any. A build JSON is kept and sent around.
+fn hide_logins(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let public = without_logins(text);
+            let differs = public != *text;
+            *text = public;
+            differs
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |any, item| hide_logins(item) || any),
+        Value::Object(members) => members.values_mut().fold(false, |any, member| hide_logins(member) || any),
+        _ => false,
+    }
 }
 
 /// What the build would read from its environment.

@@ -6,10 +6,11 @@ use crate::site::{config_failed, unreadable};
 use crate::terminal::Table;
 use clap::{Args, Subcommand};
 use osbs_cluster::{SecretData, TextMap};
-use osbs_config::{ContainerYaml, Problem, ReactorConfig, SchemaOf};
+use osbs_config::{ContainerYaml, OsbsConf, Parsed, Problem, ReactorConfig, SchemaOf, Settings};
 use osbs_types::{ErrorKind, Failure, Platform};
 use serde_json::json;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Check the configuration; keep secrets and ConfigMaps; enable platforms
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ pub(crate) struct ConfigArgs {
 enum ConfigCommand {
     /// Say what is effective and where each value came from; with files, check those instead
     Check {
-        /// config.yaml or container.yaml files to check
+        /// config.yaml, container.yaml or osbs.conf files to check
         files: Vec<PathBuf>,
         /// Unset keys too
         #[arg(long)]
@@ -188,7 +189,7 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 
 /// Sections that ask for plugins which this version does not have.
 fn unserved(config: &ReactorConfig) -> Vec<&'static str> {
-    let asked = [("koji", config.koji.is_some()), ("odcs", config.odcs.is_some()), ("smtp", config.smtp.is_some())];
+    let asked = [("koji", config.koji.is_some()), ("odcs", config.odcs.is_some())];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(section, _)| section).collect()
 }
 
@@ -198,6 +199,8 @@ fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
         let name = file.display().to_string();
         let warnings = if file.file_name().is_some_and(|file| file == "container.yaml") {
             ContainerYaml::parse(&text, &name).map_err(|e| config_failed(&e))?.warnings
+        } else if is_osbs_conf(file, &text) {
+            check_osbs_conf(&text, &name)?
         } else {
             ReactorConfig::parse(&text, &name).map_err(|e| config_failed(&e))?.warnings
         };
@@ -207,6 +210,28 @@ fn check_files(session: &Session, files: &[PathBuf]) -> Result<u8, Failure> {
         session.note(&format!("{} {name}", session.paint().green("good")));
     }
     Ok(0)
+}
+
+/// By its name, or by what it begins with: a section, where `config.yaml` has a key.
+fn is_osbs_conf(file: &Path, text: &str) -> bool {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let is_section = |line: &str| line.starts_with('[') && line.ends_with(']');
+    file.extension().is_some_and(|end| end == "conf") || first.is_some_and(is_section)
+}
+
+/// The file, and the values of each of its instances.
+fn check_osbs_conf(text: &str, name: &str) -> Result<Vec<Problem>, Failure> {
+    let Parsed { value: conf, mut warnings } = OsbsConf::parse(text, name).map_err(|e| config_failed(&e))?;
+    let instances: Vec<String> = conf.instances().map(str::to_owned).collect();
+    for instance in &instances {
+        let settings = Settings::new(Some(conf.clone()), instance, BTreeMap::new(), BTreeMap::new());
+        for warning in settings.resolve().map_err(|e| config_failed(&e))?.warnings {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 fn read_files(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {

@@ -4,6 +4,8 @@
 //! Puts the outside world together for the reactor: cluster, store, transport, event log, signals.
 
 mod dump;
+#[cfg(debug_assertions)]
+mod hold;
 
 use crate::session::Session;
 use crate::site::{Connector, program_path};
@@ -123,6 +125,8 @@ async fn prepare_and_run(
     let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
     let place = Place::of(&env, &input).await?;
     masking.mask_from_now_on(&secret_texts(&place, input.reactor_config.as_deref()).await)?;
+    #[cfg(debug_assertions)]
+    let events = &hold::Holding::over(events, &place.home, &place.build);
     let services = services(&place, &env, events)?;
     let mut run = Run::new(input.build_json, place.build, services, cancel);
     run.user_params = input.user_params.unwrap_or_default();
