@@ -124,7 +124,7 @@ async fn prepare_and_run(
     };
     let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
     let place = Place::of(&env, &input).await?;
-    masking.mask_from_now_on(&secret_texts(&place, input.reactor_config.as_deref()).await)?;
+    masking.mask_from_now_on(&secret_texts(&place, &input, &env).await)?;
     #[cfg(debug_assertions)]
     let events = &hold::Holding::over(events, &place.home, &place.build);
     let services = services(&place, &env, events)?;
@@ -139,12 +139,18 @@ async fn prepare_and_run(
     Ok(report.outcome.map_or_else(|failure| failure.kind.exit_code(), |()| 0))
 }
 
-/// What no log of this build may hold: its secrets, and the passwords of its configuration.
-async fn secret_texts(place: &Place, reactor_config: Option<&str>) -> SecretTexts {
+/// What no log of this build may hold: its secrets, and the passwords of its configuration and its request.
+async fn secret_texts(place: &Place, input: &Input, env: &BTreeMap<String, String>) -> SecretTexts {
     let mut texts = SecretTexts::default();
-    if let Some(text) = reactor_config {
+    if let Some(text) = &input.reactor_config {
         texts.add_reactor_config(text);
+        SecretTexts::login_files(text).iter().for_each(|path| add_files(&mut texts, path));
     }
+    if let Some(path) = env.get("OSBS_CONF") {
+        texts.add_file("osbs.conf", &small_file(Path::new(path)));
+    }
+    texts.add_urls(env.get("USER_PARAMS").map_or("", String::as_str));
+    texts.add_urls(&serde_json::to_string(&input.build_json).unwrap_or_default());
     for mount in &place.build.secrets {
         // One that cannot be read cannot be shown either.
         let Ok(data) = place.cluster.get_secret(&mount.secret).await else { continue };
@@ -153,6 +159,21 @@ async fn secret_texts(place: &Place, reactor_config: Option<&str>) -> SecretText
         }
     }
     texts
+}
+
+/// A file, or the files of a folder. What cannot be read cannot be shown either.
+fn add_files(texts: &mut SecretTexts, path: &Path) {
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for file in inside.chain([path.to_owned()]) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        texts.add_file(&name, &small_file(&file));
+    }
+}
+
+/// A regular file of at most a megabyte; else nothing.
+fn small_file(path: &Path) -> Vec<u8> {
+    let is_small = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 20);
+    if is_small { std::fs::read(path).unwrap_or_default() } else { Vec::new() }
 }
 
 /// The first SIGTERM or SIGINT cancels the build; further ones change nothing, so that exit plugins always complete.
