@@ -3,9 +3,13 @@
 
 #[path = "../../osbs-http/tests/fake/mod.rs"]
 mod fake;
+#[allow(dead_code, reason = "one test needs a part of it")]
+#[path = "../../osbs-fetch/tests/support/repositories.rs"]
+mod repositories;
 mod world;
 
 use fake::{Fake, Reply};
+use repositories::{backend, git};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -146,6 +150,37 @@ fn a_base_image_by_kickstart() {
     ] {
         check_failed(&world, &build(&world, name, "", &kickstart, &[]), code, parts, true);
     }
+    a_kickstart_of_another_repository(&world, &main);
+}
+
+/// Of the commit that `ksurl` names, in the folder that it names: what came later is not looked at.
+fn a_kickstart_of_another_repository(world: &World, repo: &str) {
+    let served = world.path("served");
+    let work = served.join("kickstarts");
+    fs::create_dir_all(work.join("images")).expect("made");
+    git(&work, &["init", "--quiet", "--initial-branch=main"]);
+    let commit = |text: &str| {
+        fs::write(work.join("images/far.ks"), text).expect("written");
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "--quiet", "-m", "x"]);
+        git(&work, &["rev-parse", "HEAD"])
+    };
+    let post = "%post --interpreter=/usr/bin/bash --erroronfail\necho from afar >/etc/made\n%end\n";
+    let wanted = commit(&format!("{repo}%packages\nfilesystem\nbash\n%end\n{post}"));
+    commit("pakages\n");
+    git(&served, &["clone", "--quiet", "--bare", "kickstarts", "ks.git"]);
+    let server = Fake::start(move |asked, _| backend(&served, asked));
+    world.write_conf("can_orchestrate = true\n", "fetch: {allow: [127.0.0.1]}\n");
+    let ksurl = format!("git+{}?images#{wanted}", server.url("/ks.git"));
+    let conf = CONF.replace("my.ks", &format!("far.ks\nksurl = {ksurl}"));
+    let dockerfile = "FROM koji/image-build:my.conf\nLABEL name=test/far com.redhat.component=far version=1\n\
+        RUN [\"/usr/bin/bash\", \"-c\", \"[[ $(</etc/made) == 'from afar' ]]\"]\n";
+    let files = [("Dockerfile", dockerfile), ("my.conf", conf.as_str()), ("my.ks", "not this one\n")];
+    let done = world.build(&world.repository("far", &files), &[]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let told = format!("the kickstart file is of {}, commit {wanted}", server.url("/ks.git"));
+    assert!(done.out.contains(&told), "{told} is not in\n{}", done.out);
+    check_nothing_left(world);
 }
 
 #[track_caller]
