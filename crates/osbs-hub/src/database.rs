@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Schema versions, oldest first: `user_version` says how many have been applied. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001-accounts-and-tags.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/001-accounts-and-tags.sql"), include_str!("schema/002-tasks-and-builds.sql")];
 
 /// How long to wait for another process that has the database open, such as a copy being made.
 const BUSY: Duration = Duration::from_secs(15);

@@ -4,6 +4,7 @@
 //! knows no reactor, no cluster, no terminal. Start reading at `dispatch.rs`, the way of a call, then `methods/mod.rs`,
 //! the table of them.
 
+mod builds;
 mod call;
 mod call_error;
 mod database;
@@ -13,12 +14,15 @@ mod hub;
 mod methods;
 mod parameters;
 mod passwords;
+mod patterns;
 mod role;
 mod rows;
 mod serve;
 mod sessions;
+mod states;
 mod times;
 mod tls;
+mod versions;
 
 pub use database::DatabaseError;
 pub use hub::{Clock, Hub, HubConfig, HubError, Log, Settings};

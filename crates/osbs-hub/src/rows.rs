@@ -88,6 +88,32 @@ impl QueryOpts {
     }
 }
 
+impl QueryOpts {
+    /// Sorts and cuts rows that were put together elsewhere.
+    pub(crate) fn apply(&self, mut rows: Vec<Value>) -> Value {
+        for (name, backwards) in self.order.iter().rev() {
+            rows.sort_by(|one, other| {
+                let order = compare(one.get(name), other.get(name));
+                if *backwards { order.reverse() } else { order }
+            });
+        }
+        if self.count_only {
+            return Value::Int(rows.len() as i64);
+        }
+        let offset = self.offset.and_then(|offset| usize::try_from(offset).ok()).unwrap_or(0);
+        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Value::Array(rows.into_iter().skip(offset).take(limit).collect())
+    }
+}
+
+fn compare(one: &Value, other: &Value) -> std::cmp::Ordering {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => one.cmp(other),
+        (Value::Bool(one), Value::Bool(other)) => one.cmp(other),
+        _ => one.as_double().partial_cmp(&other.as_double()).unwrap_or(std::cmp::Ordering::Equal),
+    }
+}
+
 fn one_order(item: &str) -> (String, bool) {
     let item = item.trim();
     let (name, backwards) = item.strip_prefix('-').map_or((item, false), |name| (name, true));
