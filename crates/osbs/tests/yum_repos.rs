@@ -31,7 +31,7 @@ fn run(command: &mut Command) -> Vec<u8> {
 }
 
 /// Everything the web server has: the packages under many names, and repo files.
-fn answer(asked: &Asked, packages: &Path) -> Reply {
+fn answer(asked: &Asked, packages: &Path, signed: &Path) -> Reply {
     // As a proxy is asked.
     let path = asked.target.strip_prefix("http://repo.invalid").unwrap_or(&asked.target);
     let path = path.split('?').next().unwrap_or_default();
@@ -39,10 +39,14 @@ fn answer(asked: &Asked, packages: &Path) -> Reply {
     let repo = |id: &str, place: &str, more: &str| {
         Reply::ok(format!("[{id}]\nname={id}\nbaseurl={place}\nenabled=1\n{more}\n"))
     };
+    let check = |key: &str| format!("gpgcheck=1\ngpgkey=http://{host}/signed/{key}.asc");
     match path {
         "/first/site.repo" if asked.header("authorization") != Some(BASIC) => Reply::new(401),
         "/first/site.repo" => repo("one", &format!("http://{host}/one"), "gpgcheck=0\nincludepkgs=hello"),
         "/second/site.repo" => repo("two", &format!("http://{host}/two"), "gpgcheck=0\nincludepkgs=jq libjq1 libonig5"),
+        "/signed.repo" => repo("signed", &format!("http://{host}/signed"), &check("ours")),
+        "/forged.repo" => repo("signed", &format!("http://{host}/signed"), &check("theirs")),
+        "/unsigned.repo" => repo("unsigned", &format!("http://{host}/unsigned"), &check("ours")),
         "/proxied.repo" => repo("proxied", "http://repo.invalid/proxied", "gpgcheck=0"),
         "/slow.repo" => repo("slow", "http://x.invalid/", "").delay(Duration::from_secs(2)),
         "/cut.repo" => repo("cut", "http://x.invalid/", "").cut_at(10),
@@ -58,6 +62,7 @@ fn answer(asked: &Asked, packages: &Path) -> Reply {
         _ => {
             // Below one folder, whatever comes first: /one/repodata/repomd.xml, /one/hello-....rpm.
             let file = path.splitn(3, '/').nth(2).unwrap_or_default().replace("%2b", "+").replace("%3a", ":");
+            let packages = if path.starts_with("/signed/") { signed } else { packages };
             fs::read(packages.join(&file)).ok().filter(|_| !file.contains("..")).map_or(Reply::new(404), Reply::ok)
         }
     }
@@ -80,8 +85,8 @@ impl Site {
         println!("distribution with dnf: {:.1} s", begun.elapsed().as_secs_f64());
         let begun = Instant::now();
         let world = World::bare();
-        let served = packages.clone();
-        let server = Fake::start(move |asked, _| answer(asked, &served));
+        let (served, signed) = (packages.clone(), world.path("signed"));
+        let server = Fake::start(move |asked, _| answer(asked, &served, &signed));
         let public = server.url("/public");
         let lines = format!(
             "RUN mkdir -p /etc/yum.repos.d && cd /etc/yum.repos.d && \
@@ -99,7 +104,8 @@ impl Site {
     }
 
     fn with_busybox() -> Self {
-        let server = Fake::start(move |asked, _| answer(asked, Path::new("/nonexistent")));
+        let none = Path::new("/nonexistent");
+        let server = Fake::start(move |asked, _| answer(asked, none, none));
         Self { world: World::new(), server }
     }
 
@@ -222,6 +228,7 @@ fn dnf_takes_packages_from_the_injected_repositories_alone() {
     an_earlier_stage_keeps_nothing(&site);
     through_a_proxy(&site);
     what_the_site_verifies(&site);
+    what_is_signed(&site, &packages_with_dnf());
     println!("all in all {:.1} s", begun.elapsed().as_secs_f64());
 }
 
@@ -304,6 +311,64 @@ fn what_the_site_verifies(site: &Site) {
     }
     let _ = tls.kill();
     let _ = tls.wait();
+}
+
+/// A key of its own that nobody knows, for packages; `NAME.asc` in the folder is its public half.
+struct SigningKey {
+    home: PathBuf,
+}
+
+impl SigningKey {
+    fn new(folder: &Path, name: &str) -> Self {
+        let key = Self { home: folder.join(format!("gpg-{name}")) };
+        fs::create_dir(&key.home).expect("made");
+        run(Command::new("chmod").arg("700").arg(&key.home));
+        let whom = format!("{name}@example.org");
+        run(key.gpg().args(["--passphrase", "", "--quick-gen-key", &whom, "rsa2048", "sign", "never"]));
+        fs::write(folder.join(format!("{name}.asc")), run(key.gpg().args(["--armor", "--export"]))).expect("written");
+        key
+    }
+
+    fn gpg(&self) -> Command {
+        let mut gpg = Command::new("gpg");
+        gpg.arg("--homedir").arg(&self.home).args(["--batch", "--quiet"]);
+        gpg
+    }
+
+    fn sign(&self, package: &Path) {
+        let mut sign = Command::new("rpmsign");
+        sign.env("GNUPGHOME", &self.home).args(["--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name example.org"]);
+        run(sign.arg("--addsign").arg(package));
+    }
+}
+
+/// Its agent.
+impl Drop for SigningKey {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").arg("--homedir").arg(&self.home).args(["--kill", "all"]).output();
+    }
+}
+
+/// `gpgcheck` and `gpgkey` of a repo file are kept, and dnf keeps to them.
+fn what_is_signed(site: &Site, packages: &Path) {
+    let folder = site.world.path("signed");
+    fs::create_dir(&folder).expect("made");
+    let (ours, _theirs) = (SigningKey::new(&folder, "ours"), SigningKey::new(&folder, "theirs"));
+    let names = fs::read_dir(packages).expect("the distribution").flatten().map(|entry| entry.file_name());
+    let hello = names.into_iter().find(|name| name.to_string_lossy().starts_with("hello-")).expect("hello");
+    fs::copy(packages.join(&hello), folder.join(&hello)).expect("copied");
+    ours.sign(&folder.join(&hello));
+    run(Command::new("createrepo_c").arg("--quiet").arg(&folder));
+    site.config(HIDE);
+    let asked = site.built("signed", "FROM dnf:1\nRUN dnf -y install hello && hello\n", &["http://HOST/signed.repo"]);
+    assert!(has(&asked, "/signed/ours.asc") && has(&asked, "/signed/hello-"), "{asked:#?}");
+    for (name, says) in [("forged", "wrong key(s)"), ("unsigned", "is not signed")] {
+        let repo = format!("http://HOST/{name}.repo");
+        let done = site.build(name, "FROM dnf:1\nRUN dnf -y install hello\n", &[&repo]);
+        assert_eq!(done.code, 1, "{}", done.out);
+        assert!(done.err.contains(says) && done.err.contains("GPG check FAILED"), "{name}: {}", done.err);
+        assert!(site.world.tags(&format!("test/{name}")).is_empty());
+    }
 }
 
 /// The packages over TLS, by a certificate that nobody trusts; its port.

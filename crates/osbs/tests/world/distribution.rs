@@ -22,7 +22,8 @@ pub fn packages_with_dnf() -> PathBuf {
 }
 
 impl World {
-    /// Pushes the image `name`: bash, coreutils, rpm and dnf of `packages`, and these further lines of its Dockerfile.
+    /// Pushes the image `name`: bash, coreutils, rpm, dnf and the gpg it verifies with, of `packages`, and these further
+    /// lines of its Dockerfile.
     #[track_caller]
     pub fn push_dnf_image(&self, name: &str, packages: &Path, lines: &str) {
         let (context, home) = (self.path("dnf"), self.path("dnf-home"));
@@ -36,7 +37,7 @@ impl World {
         dnf.env("HOME", &home).arg("-y").arg("--quiet").arg(format!("--installroot={}", root.display()));
         dnf.arg("--disablerepo=*").arg(format!("--repofrompath=example,file://{}", packages.display()));
         dnf.args(["--setopt=example.gpgcheck=0", "--setopt=install_weak_deps=False", "--releasever=1", "install"]);
-        run(dnf.args(["bash", "coreutils", "rpm", "dnf"]));
+        run(dnf.args(["bash", "coreutils", "rpm", "dnf", "gpg", "gpgconf"]));
         for used in ["var/cache/dnf", "var/log"] {
             fs::remove_dir_all(root.join(used)).expect("there");
         }
