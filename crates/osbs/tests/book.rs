@@ -65,8 +65,9 @@ fn chapters() -> Vec<String> {
     let summary = read(&root().join("docs/SUMMARY.md"));
     let mut names: Vec<String> = Vec::new();
     for target in summary.lines().flat_map(links).filter(|target| !target.contains('/')) {
-        if !names.iter().any(|name| name == target) {
-            names.push(target.to_owned());
+        let file = target.split('#').next().unwrap_or(target);
+        if !names.iter().any(|name| name == file) {
+            names.push(file.to_owned());
         }
     }
     names

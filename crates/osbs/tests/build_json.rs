@@ -51,6 +51,12 @@ fn what_would_run_is_printed_and_nothing_runs() {
     let one = build_json(&world, &url, &["--arrangement-version", "1", "--platforms", "x86_64", "--worker", "x86_64"]);
     assert!(names(&one, "postbuild_plugins").contains(&"tag_by_labels".to_owned()), "{one}");
 
+    let yum = "https://alice:not-for-print@r.example/site.repo";
+    let shown = world.run(&["build-json", "-g", &url, "-b", "main", "-u", "me", "--add-yum-repo", yum]);
+    assert!(shown.out.contains("https://***@r.example/site.repo"), "{}", shown.out);
+    assert!(shown.err.contains("logins of URLs are shown as ***"), "{}", shown.err);
+    assert!(!format!("{}{}", shown.out, shown.err).contains("not-for-print"));
+
     let wrong = world.run(&["build-json", "-g", &url, "-b", "main", "-u", "me", "--isolated", "--release", "x"]);
     assert!(wrong.code == 1 && wrong.err.contains("isolated"), "as osbs build: {}", wrong.err);
     assert_eq!(world.ok(&["list-builds", "--workers"]), "", "nothing was created");
@@ -99,6 +105,61 @@ fn a_build_json_is_carried_out_by_hand() {
         assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
         assert!(ran.err.contains(part), "{args:?}: {part} is not in\n{}", ran.err);
     }
+    check_nothing_left(&world);
+}
+
+/// An orchestrator's: its worker build is a build of the cluster like any other, and so is the release it takes.
+#[test]
+fn an_orchestrators_build_json_is_carried_out_by_hand() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.write_conf("can_orchestrate = true\n", "group_manifests: true\n");
+    let url = world.layered("web", "RUN echo by hand >/hello");
+    let path = world.path("build.json");
+    let file = format!("path={}", path.display());
+    let by_hand = || {
+        let mut command = world.command(&["reactor", "inside-build", "--input", "path", "--input-arg", &file]);
+        // Not where builds are: its own files are elsewhere.
+        command.env("OSBS_HOME", world.path("by-hand"));
+        done(command.output().expect("osbs starts"))
+    };
+    // Of arrangement 6, and of 1, where the worker does everything.
+    fs::write(&path, build_json(&world, &url, &[]).to_string()).expect("written");
+    let ran = by_hand();
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    let relayed = "platform:x86_64 - atomic_reactor.plugins.orchestrate_build - INFO - ";
+    assert!(ran.err.lines().any(|line| line.contains(relayed) && line.contains("tag_and_push")), "{}", ran.err);
+    let workers = world.builds();
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    assert_eq!((&workers[0]["status"], &workers[0]["type"]), (&json!("Complete"), &json!("worker")));
+    assert!(workers[0]["parent"].as_str().is_some_and(|parent| parent.starts_with("inside-build-")), "{workers:?}");
+    let tags = world.tags("test/web");
+    for tag in ["1-1", "1", "latest"] {
+        assert!(tags.contains(&tag.to_owned()), "{tag} is not in {tags:?}");
+    }
+    let maps = world.json(&["config", "list", "--output", "json"]);
+    assert_eq!(maps["config_maps"], json!([]), "the worker's metadata is taken away");
+
+    // A build of the cluster goes on where it stopped, and so does the next by hand.
+    let next = world.build(&url, &[]);
+    assert_eq!(next.code, 0, "{}\n{}", next.out, next.err);
+    assert!(world.tags("test/web").contains(&"1-2".to_owned()), "{:?}", world.tags("test/web"));
+    let registry = &world.registry;
+    let instance =
+        format!("can_orchestrate = true\nregistry_uri = http://{registry}\nsource_registry_uri = http://{registry}\n");
+    world.write_conf(&instance, "");
+    let one = build_json(&world, &url, &["--arrangement-version", "1", "--platforms", "x86_64"]);
+    fs::write(&path, one.to_string()).expect("written");
+    let ran = by_hand();
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(world.tags("test/web").contains(&"1-3".to_owned()), "{:?}", world.tags("test/web"));
+
+    // A given release that somebody has taken is refused, as in any build.
+    fs::write(&path, build_json(&world, &url, &["--release", "2"]).to_string()).expect("written");
+    let ran = by_hand();
+    assert!(ran.code == 1 && ran.err.contains("1-2"), "{}: {}", ran.code, ran.err);
     check_nothing_left(&world);
 }
 

@@ -3,17 +3,20 @@
 //!
 //! Puts the outside world together for the reactor: cluster, store, transport, event log, signals.
 
+mod by_hand;
 mod dump;
 #[cfg(debug_assertions)]
 mod hold;
 
 use crate::session::Session;
-use crate::site::{Connector, program_path};
+use crate::site::{Connector, Site, program_path};
+use by_hand::ByHand;
 use clap::Args;
 use osbs_builder::RunLimits;
 use osbs_client::git::Git;
-use osbs_cluster::{Build, Cluster, GitSource, Limits, MemoryCluster, NameRule, NewBuild, Script};
+use osbs_cluster::{Build, Cluster, GitSource, Limits, MemoryCluster, NameRule, NewBuild, Script, SecretMount};
 use osbs_cluster_local::{Home, build_cgroup};
+use osbs_config::ReactorConfig;
 use osbs_http::{Transport, TransportConfig};
 use osbs_image::Store;
 use osbs_reactor::events::{EventSink, FileSink, SystemClock, TextSink};
@@ -21,7 +24,7 @@ use osbs_reactor::imaging::Imaging;
 use osbs_reactor::input::{Input, InputOptions, read_input};
 use osbs_reactor::masking::{MaskingSink, SecretTexts};
 use osbs_reactor::{ClientWorkers, Reactor, Run, Services, plugins};
-use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Timestamp, quantity};
+use osbs_types::{BuildName, BuildType, ErrorKind, Event, EventKind, Failure, Level, Phase, Timestamp, quantity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Carry out a build JSON: all phases, here and now
 ///
-/// Builds start this by themselves. By hand it takes what `osbs build-json` prints; its log goes to standard error. The
+/// Builds start this by themselves. By hand it takes what `osbs build-json` prints, of an orchestrator build (its worker
+/// builds are builds of the cluster) or of a worker build; its log goes to standard error. The
 /// site's configuration is that of REACTOR_CONFIG, else that of the command line. SIGUSR1 tells what it is doing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -73,7 +77,7 @@ pub(crate) async fn run(session: &Session, args: InsideBuildArgs) -> Result<u8, 
     let events = event_sink(env.get("OSBS_EVENTS").map(Path::new), session.level())?;
     let masking = MaskingSink::over(events);
     let events: Arc<dyn EventSink> = dump::Watching::over(Arc::clone(&masking) as Arc<dyn EventSink>)?;
-    match prepare_and_run(args, env, &events, &masking).await {
+    match prepare_and_run(session, args, env, &events, &masking).await {
         Ok(code) => Ok(code),
         Err(failure) => {
             events.emit(&Event { time: Timestamp::now(), kind: EventKind::Failure(failure.clone()) });
@@ -109,6 +113,7 @@ fn event_sink(path: Option<&Path>, level: Level) -> Result<Arc<dyn EventSink>, F
 }
 
 async fn prepare_and_run(
+    session: &Session,
     args: InsideBuildArgs,
     env: BTreeMap<String, String>,
     events: &Arc<dyn EventSink>,
@@ -123,7 +128,7 @@ async fn prepare_and_run(
         env: env.clone(),
     };
     let input = read_input(&options).map_err(|e| e.into_failure().in_step("input"))?;
-    let place = Place::of(&env, &input).await?;
+    let place = Place::of(session, &env, &input).await?;
     masking.mask_from_now_on(&secret_texts(&place, &input, &env).await)?;
     #[cfg(debug_assertions)]
     let events = &hold::Holding::over(events, &place.home, &place.build);
@@ -203,11 +208,15 @@ struct Place {
 }
 
 impl Place {
-    async fn of(env: &BTreeMap<String, String>, input: &Input) -> Result<Self, Failure> {
+    async fn of(session: &Session, env: &BTreeMap<String, String>, input: &Input) -> Result<Self, Failure> {
         let home = env.get("OSBS_HOME").map_or_else(|| own_folder(env), PathBuf::from);
         let conf_path = env.get("OSBS_CONF").map(PathBuf::from);
         let connector = Connector::new(&home, conf_path);
-        let Some(text) = env.get("BUILD") else { return Self::alone(home, connector, input).await };
+        let Some(text) = env.get("BUILD") else {
+            let orchestrates = input.build_json.plugins.entry(Phase::Buildstep, "orchestrate_build").is_some();
+            let site = if orchestrates { Some(session.site()?) } else { None };
+            return Self::alone(home, connector, input, site).await;
+        };
         let object: Value = serde_json::from_str(text).map_err(|e| Failure::new(ErrorKind::Internal, &e))?;
         let field = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
         let name: BuildName = field("name").parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
@@ -227,16 +236,44 @@ impl Place {
         })
     }
 
-    /// Without a cluster, for someone who tries a build JSON by hand.
-    async fn alone(home: PathBuf, connector: Connector, input: &Input) -> Result<Self, Failure> {
-        let cluster = MemoryCluster::new("default", |_| Script::holds());
-        let name: BuildName = "inside-build".parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
+    /// Without a record, for someone who tries a build JSON by hand. Where it has worker builds, those are builds of the
+    /// site like any others.
+    async fn alone(
+        home: PathBuf,
+        mut connector: Connector,
+        input: &Input,
+        site: Option<&Site>,
+    ) -> Result<Self, Failure> {
+        let own = MemoryCluster::new("default", |_| Script::holds());
+        // Releases are given to it, so each is another build.
+        let name = format!("inside-build-{}-{}", Timestamp::now().as_second(), std::process::id());
+        let name: BuildName = name.parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
         let source = GitSource { uri: input.build_json.source.uri.clone(), git_ref: String::new() };
-        let new = NewBuild::new(NameRule::Exact(name), BuildType::Worker, source, input.build_json.image.clone());
-        let build = cluster.create_build(new).await.map_err(|e| Failure::new(e.kind(), &e))?;
+        let kind = if site.is_some() { BuildType::Orchestrator } else { BuildType::Worker };
+        let mut new = NewBuild::new(NameRule::Exact(name), kind, source, input.build_json.image.clone());
+        if site.is_some() {
+            new.secrets = secrets_of_all(input.reactor_config.as_deref());
+        }
+        let build = own.create_build(new).await.map_err(|e| Failure::new(e.kind(), &e))?;
+        let cluster: Arc<dyn Cluster> = match site {
+            None => Arc::new(own),
+            Some(site) => {
+                connector = Connector::new(site.home(), site.conf_path().map(Path::to_owned));
+                Arc::new(ByHand { own, site: site.cluster() })
+            }
+        };
         let (work, results) = (home.join("work"), home.join("results"));
-        Ok(Self { home, connector, cluster: Arc::new(cluster), build, work, results, cgroup: None })
+        Ok(Self { home, connector, cluster, build, work, results, cgroup: None })
     }
+}
+
+/// `required_secrets`: nobody mounts them for it, and what is in them is not shown either.
+fn secrets_of_all(config: Option<&str>) -> Vec<SecretMount> {
+    let parsed = config.and_then(|text| ReactorConfig::parse(text, "config.yaml").ok());
+    let names = parsed.map(|parsed| parsed.value.required_secrets).unwrap_or_default();
+    let mount =
+        |secret: String| SecretMount { mount_path: format!("/var/run/secrets/atomic-reactor/{secret}"), secret };
+    names.into_iter().map(mount).collect()
 }
 
 /// Where nobody says where: never below /tmp, where somebody else could have made a folder of that name.
