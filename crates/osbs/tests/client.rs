@@ -327,6 +327,87 @@ impl Drop for Watching {
 }
 
 #[test]
+fn files_are_checked_as_what_they_are() {
+    let home = Home::new();
+    let conf = "# ours\n[general]\nbuild_json_dir = /srv\n[default]\ncan_orchestrate = true\n";
+    for (file, text, code, says) in [
+        ("site.conf", conf, 0, "good site.conf"),
+        ("osbs.conf.new", conf, 0, "good osbs.conf.new"),
+        ("wrong.conf", "[default]\ncpu_limit = many\n", 3, "wrong.conf:2"),
+        ("odd.conf", "[default]\nno_such_key = 1\n", 3, "odd.conf:2:1"),
+        ("broken.conf", "can_orchestrate = true\n", 3, "broken.conf:1"),
+        ("config.yaml", "version: 1\n", 0, "good config.yaml"),
+        ("list.yaml", "- version: 1\n", 3, "list.yaml"),
+    ] {
+        fs::write(home.0.path().join(file), text).expect("written");
+        let done = home.run(&["config", "check", file]);
+        assert_eq!(done.code, code, "{file}: {}{}", done.out, done.err);
+        assert!(done.err.contains(says), "{file}: {says:?} is not in\n{}", done.err);
+        assert!(file == "list.yaml" || !done.err.contains("YAML"), "{file}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_repository_on_this_machine_is_a_whole_path() {
+    let home = Home::new();
+    fs::write(home.0.path().join("osbs.conf"), "[default]\ncan_orchestrate = true\n").expect("written");
+    for url in ["web", "./web", "../web.git"] {
+        let done = home.run(&["build", "-g", url, "-b", "main", "-u", "me"]);
+        assert_eq!(done.code, 1, "{url}: {}", done.err);
+        let error = format!("{url:?} is no URL, and as a path it must begin with /");
+        assert!(done.err.contains(&error) && done.err.contains("next"), "{url}: {}", done.err);
+    }
+}
+
+/// A build sees the secrets that are named for it: the error says which key needs which, and where to name it.
+#[test]
+fn a_secret_that_the_build_is_not_given() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let login = world.path(".dockerconfigjson");
+    fs::write(&login, r#"{"auths": {}}"#).expect("written");
+    world.ok(&["config", "set-secret", "push", &login.display().to_string()]);
+    let plain = world::read(&world.path("config.yaml"));
+    let pushed = format!("registries: [{{url: 'http://{}'", world.registry);
+    let folder = "/var/run/secrets/atomic-reactor";
+    for (case, auth, more, says, next) in [
+        (
+            "withheld",
+            "push",
+            "",
+            "registries[0].auth.cfg_path in config.yaml is of secret push, which this build is not given",
+            "add push to required_secrets in config.yaml",
+        ),
+        (
+            "unknown",
+            "pish",
+            "",
+            "registries[0].auth.cfg_path in config.yaml is of secret pish, which the cluster does not have",
+            "keep it there by osbs config set-secret pish FILE, and add pish to required_secrets in config.yaml",
+        ),
+        ("given", "push", "required_secrets: [push]\n", "", ""),
+    ] {
+        let with_login = format!("{pushed}, auth: {{cfg_path: {folder}/{auth}}}");
+        fs::write(world.path("config.yaml"), plain.replace(&pushed, &with_login) + more).expect("written");
+        let done = world.build(&world.layered(case, ""), &[]);
+        assert_eq!(done.code, if says.is_empty() { 0 } else { 3 }, "{case}: {}\n{}", done.out, done.err);
+        assert!(done.err.contains(says) && done.err.contains(next), "{case}: {}", done.err);
+    }
+    // Those of the other arrangements are named in osbs.conf.
+    let registry = &world.registry;
+    let instance =
+        format!("can_orchestrate = true\nregistry_uri = http://{registry}\nsource_registry_uri = http://{registry}\n");
+    world.write_conf(&instance, "");
+    let with_login = format!("{pushed}, auth: {{cfg_path: {folder}/push}}");
+    fs::write(world.path("config.yaml"), plain.replace(&pushed, &with_login)).expect("written");
+    let done = world.build(&world.layered("one", ""), &["--arrangement-version", "1", "--platforms", "x86_64"]);
+    assert_eq!(done.code, 3, "{}\n{}", done.out, done.err);
+    assert!(done.err.contains("add push to token_secrets of the instance in osbs.conf"), "{}", done.err);
+}
+
+#[test]
 fn builds_without_an_orchestrator() {
     if !can_run() {
         return;
@@ -339,6 +420,11 @@ fn builds_without_an_orchestrator() {
     assert_eq!(builds.len(), 1);
     assert_eq!((&builds[0]["type"], &builds[0]["parent"]), (&json!("worker"), &Value::Null));
     assert!(world.tags("test/lone-container").is_empty() && !world.tags("test/lone").is_empty());
+    // Nobody fetches its metadata: they go with the next clearing.
+    let kept = || world.json(&["config", "list", "--output", "json"])["config_maps"].clone();
+    assert_eq!(kept(), json!([format!("{}-md", builds[0]["name"].as_str().expect("a name"))]));
+    world.ok(&["gc"]);
+    assert_eq!(kept(), json!([]));
 
     let registry = &world.registry;
     let instance = format!(

@@ -246,3 +246,56 @@ fn arguments_of_an_arrangement() {
     assert_eq!(first, "This is sent to error_addresses, for the address of the submitter could not be found.");
     world::check_nothing_left(&world);
 }
+
+/// Nobody looked on when a trigger's build failed: its mail brings the logs.
+#[test]
+fn a_failed_autorebuild_brings_its_logs() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let server = MailServer::start(&world.path("mail"), "none", None, None);
+    let registry = &world.registry;
+    let instance = format!(
+        "can_orchestrate = true\nregistry_uri = http://{registry}\nsource_registry_uri = http://{registry}\n\
+         registry_api_versions = v2\nmax_concurrent_builds = 1\nsmtp_host = {}\nsmtp_from = osbs@example.org\n\
+         smtp_additional_addresses = al@example.org\n",
+        server.address
+    );
+    world.write_conf(&instance, "");
+    let options = ["--arrangement-version", "5", "--platforms", "x86_64"];
+    let first = world.submit(&world.layered("first", "RUN echo asleep; sleep 600"), &options);
+    wait_for("the first sleeps", 120, || world.has_said(&worker_of(&first, "x86_64"), "asleep"));
+    let dockerfile = "FROM base:1\nLABEL name=test/auto com.redhat.component=auto-container version=1\n\
+                      RUN echo what-went-wrong; exit 4\n";
+    let files = [("Dockerfile", dockerfile), (".osbs-repo-config", "[autorebuild]\nenabled = true\n")];
+    let build = world.submit(&world.repository("auto", &files), &options);
+    wait_for("it waits for the first", 120, || world.status(&build) == "Pending");
+    // Nothing triggers builds here yet: this is the label that a trigger's build has from its BuildConfig.
+    let sql = format!(
+        "UPDATE builds SET record = json_set(record, '$.labels.is_autorebuild', 'true') WHERE name = '{build}';"
+    );
+    let mut sqlite = Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 15000"]).arg(world.path("home/cluster.db")).arg(sql);
+    assert!(sqlite.status().expect("sqlite3 starts").success());
+    world.ok(&["cancel-build", "--wait", &first]);
+    world.run(&["watch-build", &build]);
+    assert_eq!(world.status(&build), "Failed");
+    check_sent(&world, &build);
+
+    let mails = server.mails();
+    let mail = mails.iter().find(|mail| mail["subject"] == "Failed building image test/auto").expect("a mail");
+    assert_eq!(mail["defects"], json!([]), "{mail:#}");
+    assert!(body(mail).contains(&"Submitted by: <autorebuild>"), "{mail:#}");
+    let files = mail["files"].as_object().expect("files");
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["orchestrator.log", "x86_64.log"]);
+    let text = |name: &str| files[name][2].as_str().expect("text").to_owned();
+    assert!(text("x86_64.log").contains("what-went-wrong"), "{}", text("x86_64.log"));
+    assert!(text("orchestrator.log").contains("this is an autorebuild"), "{}", text("orchestrator.log"));
+    assert!(files.values().all(|file| file[0] == "application/octet-stream" && file[1] == "base64"), "{files:#?}");
+    // Of the first, which somebody had asked for, only that it was cancelled.
+    for mail in mails.iter().filter(|mail| mail["subject"] != "Failed building image test/auto") {
+        assert_eq!(mail["files"], json!({}), "{mail:#}");
+    }
+    world::check_nothing_left(&world);
+}

@@ -78,8 +78,8 @@ fn hide_logins(value: &mut Value) -> bool {
             *text = public;
             differs
         }
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| hide_logins(item) || any),
-        Value::Object(members) => members.values_mut().fold(false, |any, member| hide_logins(member) || any),
+        Value::Array(items) => items.iter_mut().map(hide_logins).filter(|hidden| *hidden).count() > 0,
+        Value::Object(members) => members.values_mut().map(hide_logins).filter(|hidden| *hidden).count() > 0,
         _ => false,
     }
 }

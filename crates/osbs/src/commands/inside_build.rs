@@ -149,7 +149,9 @@ async fn secret_texts(place: &Place, input: &Input, env: &BTreeMap<String, Strin
     let mut texts = SecretTexts::default();
     if let Some(text) = &input.reactor_config {
         texts.add_reactor_config(text);
-        SecretTexts::login_files(text).iter().for_each(|path| add_files(&mut texts, path));
+        for path in SecretTexts::login_files(text) {
+            add_files(&mut texts, &path);
+        }
     }
     if let Some(path) = env.get("OSBS_CONF") {
         texts.add_file("osbs.conf", &small_file(Path::new(path)));
