@@ -220,14 +220,12 @@ impl Koji {
 
     pub(crate) async fn run(&self, errand: &Errand<'_>) -> Result<Value, KojiError> {
         let mut slot = self.lock().await?;
-        match slot.as_mut() {
-            Some(session) => self.in_session(errand, session).await,
-            None => {
-                drop(slot);
-                let said = self.until_answer(errand, None, &mut History::default()).await?;
-                said.map_err(|fault| self.refused(errand.action, fault))
-            }
+        if let Some(session) = slot.as_mut() {
+            return self.in_session(errand, session).await;
         }
+        drop(slot);
+        let said = self.until_answer(errand, None, &mut History::default()).await?;
+        said.map_err(|fault| self.refused(errand.action, fault))
     }
 
     async fn in_session(&self, errand: &Errand<'_>, session: &mut Session) -> Result<Value, KojiError> {

@@ -59,13 +59,10 @@ impl Koji {
     ) -> Result<u64, KojiError> {
         let no_top = || KojiError::NoTop { path: path.to_owned() };
         let url = self.server().file_url(path).ok_or_else(no_top)?;
-        let mut got = Got { bytes: 0, attempts: 0, tag: None };
+        let mut got = Got { path, url, limit, bytes: 0, attempts: 0, tag: None };
         loop {
             let before = got.bytes;
-            let trouble = match self.go_on(path, &url, limit, &mut got, sink, progress).await? {
-                None => break,
-                Some(trouble) => trouble,
-            };
+            let Some(trouble) = self.go_on(&mut got, sink, progress).await? else { break };
             got.attempts = if got.bytes > before { 1 } else { got.attempts + 1 };
             if got.attempts >= ATTEMPTS || !trouble.is_transient() {
                 return Err(self.not_downloaded(path, trouble));
@@ -80,14 +77,11 @@ impl Koji {
     /// One request for what is missing: nothing when that came, else why not.
     async fn go_on(
         &self,
-        path: &str,
-        url: &Url,
-        limit: u64,
-        got: &mut Got,
+        got: &mut Got<'_>,
         sink: Sink<'_>,
         progress: ByteProgress<'_>,
     ) -> Result<Option<HttpError>, KojiError> {
-        let request = got.request(url, self.server().is_insecure());
+        let request = got.request(self.server().is_insecure());
         let sent = tokio::select! {
             sent = self.inner.files.send(&request) => sent,
             () = self.cancellation().cancelled() => return Err(KojiError::Cancelled),
@@ -96,10 +90,10 @@ impl Koji {
             Ok(response) => response,
             Err(trouble) => return Ok(Some(trouble)),
         };
-        let mut skip = self.place_of(path, &response, got)?;
-        let total = response.content_length().map(|length| length + got.bytes - skip);
-        if total.is_some_and(|total| total > limit) {
-            return Err(self.not_downloaded(path, HttpError::TooLarge { url: osbs_http::shown(url), limit }));
+        let mut skip = self.place_of(&response, got)?;
+        let total = response.content_length().map(|length| length.saturating_add(got.bytes - skip));
+        if total.is_some_and(|total| total > got.limit) {
+            return Ok(Some(got.too_large()));
         }
         got.tag = response.headers().get(header::ETAG).cloned();
         loop {
@@ -115,17 +109,18 @@ impl Koji {
             let known = skip.min(chunk.len() as u64);
             skip -= known;
             let new = &chunk[known as usize..];
-            if got.bytes + new.len() as u64 > limit {
-                return Err(self.not_downloaded(path, HttpError::TooLarge { url: osbs_http::shown(url), limit }));
+            if got.bytes + new.len() as u64 > got.limit {
+                return Ok(Some(got.too_large()));
             }
-            sink.write_all(new).await.map_err(|source| unwritable(path, source))?;
+            sink.write_all(new).await.map_err(|source| unwritable(got.path, source))?;
             got.bytes += new.len() as u64;
             progress(got.bytes, total);
         }
     }
 
     /// Bytes of this answer that were got before.
-    fn place_of(&self, path: &str, response: &Response, got: &Got) -> Result<u64, KojiError> {
+    fn place_of(&self, response: &Response, got: &Got<'_>) -> Result<u64, KojiError> {
+        let path = got.path;
         let status = response.status().as_u16();
         match (status, response.content_range()) {
             (200, _) => Ok(got.bytes),
@@ -153,18 +148,25 @@ fn unwritable(name: &str, source: std::io::Error) -> KojiError {
 }
 
 /// What has come so far.
-struct Got {
+struct Got<'a> {
+    path: &'a str,
+    url: Url,
+    limit: u64,
     bytes: u64,
     attempts: u32,
     /// Of the file that the bytes are of.
     tag: Option<HeaderValue>,
 }
 
-impl Got {
-    fn request(&self, url: &Url, insecure: bool) -> Request {
-        let request = Request::get(url.clone())
+impl Got<'_> {
+    fn too_large(&self) -> HttpError {
+        HttpError::TooLarge { url: osbs_http::shown(&self.url), limit: self.limit }
+    }
+
+    fn request(&self, insecure: bool) -> Request {
+        let request = Request::get(self.url.clone())
             .addresses(AddressRule::Any)
-            .allow_plain_http(url.scheme() == "http")
+            .allow_plain_http(self.url.scheme() == "http")
             .skip_verification(insecure)
             .without_deadline();
         let range = HeaderValue::from_str(&format!("bytes={}-", self.bytes));

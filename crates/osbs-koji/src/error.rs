@@ -158,9 +158,10 @@ fn after(waited: Duration) -> String {
 }
 
 fn lost(action: &str, done: bool) -> String {
-    match done {
-        true => format!("has done {action}, but its answer was lost"),
-        false => format!("did not answer {action}: it may have done it or not"),
+    if done {
+        format!("has done {action}, but its answer was lost")
+    } else {
+        format!("did not answer {action}: it may have done it or not")
     }
 }
 

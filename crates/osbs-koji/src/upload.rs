@@ -148,9 +148,10 @@ impl Koji {
     async fn send_block(&self, place: Place<'_>, offset: u64, bytes: Bytes) -> Result<bool, KojiError> {
         let mut repeated = false;
         for attempt in 1.. {
-            let (outcome, more) = match self.inner.settings.fast_upload {
-                true => self.raw_block(place, offset, bytes.clone()).await?,
-                false => (self.called_block(place, offset, &bytes).await?, false),
+            let (outcome, more) = if self.inner.settings.fast_upload {
+                self.raw_block(place, offset, bytes.clone()).await?
+            } else {
+                (self.called_block(place, offset, &bytes).await?, false)
             };
             repeated |= more;
             let Some(found) = outcome else { return Ok(repeated) };
@@ -279,7 +280,8 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// As many bytes as there are, up to `limit`.

@@ -23,12 +23,10 @@ pub fn cg_refund_build(cg: &str, build: i64, token: &Secret, state: crate::Build
 /// `CGImport`: the build; nothing from hubs before 1.11. If the answer is lost, [`super::get_build`] tells whether it was
 /// done: a second import would be refused for its token (6.3). `metadata` is a struct, or the name of an uploaded file.
 pub fn cg_import(metadata: Value, directory: &str, token: Option<&Secret>) -> MethodCall<Option<Build>> {
-    let call = positional([metadata, directory.into()]);
-    let call = MethodCall::new("CGImport", call, |answer| answer.into_option(Build::read));
-    match token {
-        Some(token) => call.named("token", token.reveal()).hiding(token),
-        None => call,
-    }
+    let mut arguments = positional([metadata, directory.into()]);
+    arguments.positional.extend(token.map(|token| token.reveal().into()));
+    let call = MethodCall::new("CGImport", arguments, |answer| answer.into_option(Build::read));
+    token.into_iter().fold(call, MethodCall::hiding)
 }
 
 /// `checkUpload`: what there is of a file. With its digest: `.named("verify", "sha256")`.
@@ -51,11 +49,7 @@ pub fn upload_file(
     // Sizes beyond 32 bits are sent as <i8>.
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     let sum = Value::Array(vec!["sha256".into(), sha256.into()]);
-    let data = encode_lines(bytes);
+    let data = STANDARD.encode(bytes);
     let arguments = positional([directory.into(), name.into(), size.into(), sum, offset.into(), data.into()]);
     MethodCall::new("uploadFile", arguments, Value::into_bool)
-}
-
-fn encode_lines(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
 }

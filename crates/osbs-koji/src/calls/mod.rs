@@ -50,7 +50,7 @@ pub fn multi_call<T>(items: &[MethodCall<T>]) -> MethodCall<Vec<Result<Value, Fa
     let effect = items.iter().map(MethodCall::effect).max().unwrap_or(Effect::Reads);
     let call = MethodCall::new("multiCall", positional([Value::Array(items.iter().map(one).collect())]), read_multi);
     let secrets = items.iter().flat_map(MethodCall::secrets);
-    secrets.fold(call.with_effect(effect), |call, secret| call.hiding(secret))
+    secrets.fold(call.with_effect(effect), MethodCall::hiding)
 }
 
 fn read_multi(answer: Value) -> Result<Vec<Result<Value, Fault>>, ValueError> {

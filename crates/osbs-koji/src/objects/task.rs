@@ -166,9 +166,7 @@ impl OutputFile {
     pub fn read_list(answer: Value) -> Result<Vec<Self>, ValueError> {
         let bare = |name: String| Self { name, volumes: Vec::new(), size: None };
         match answer {
-            Value::Array(_) => {
-                answer.into_list(|name| name.into_text()).map(|names| names.into_iter().map(bare).collect())
-            }
+            Value::Array(_) => answer.into_list(Value::into_text).map(|names| names.into_iter().map(bare).collect()),
             Value::Struct(files) => Ok(files.into_iter().map(|(name, about)| Self::of(name, &about)).collect()),
             other => Err(other.is_not("an array or a struct")),
         }
