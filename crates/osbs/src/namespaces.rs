@@ -26,11 +26,13 @@ fn need(command: &Command) -> Need {
         | Command::Login(_)
         | Command::GetToken(_)
         | Command::PrintTokenUrl(_)
+        | Command::KojiBuild(_)
         | Command::GetUser(_) => Need::Nothing,
         Command::CreateBuildImage(_)
         | Command::Image(_)
         | Command::Build(_)
         | Command::Gc(_)
+        | Command::Kojid(_)
         | Command::RunBuild(_)
         | Command::Reactor(_) => Need::Must,
         Command::ListBuilds(_)

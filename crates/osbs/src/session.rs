@@ -68,6 +68,11 @@ impl Session {
         self.output == OutputFormat::Json
     }
 
+    /// `--quiet`.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.global.quiet
+    }
+
     /// `--verbose`.
     pub(crate) fn is_verbose(&self) -> bool {
         self.global.verbose

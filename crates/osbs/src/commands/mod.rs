@@ -15,6 +15,8 @@ pub(crate) mod get_token;
 pub(crate) mod get_user;
 pub(crate) mod image;
 pub(crate) mod inside_build;
+pub(crate) mod koji_build;
+pub(crate) mod kojid;
 pub(crate) mod list_builds;
 pub(crate) mod login;
 pub(crate) mod plugins;
