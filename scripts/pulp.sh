@@ -5,6 +5,7 @@
 # usage: scripts/pulp.sh install CACHE        the programs, and an empty database to copy; once a CACHE (about a minute)
 #        scripts/pulp.sh start FOLDER CACHE   starts it and prints what FOLDER/address holds
 #        scripts/pulp.sh run FOLDER CACHE     the same, and stops it when standard input ends: nothing outlives the caller
+#        scripts/pulp.sh again FOLDER CACHE PART   starts one part that has died: api, content or worker
 #        scripts/pulp.sh stop FOLDER
 #
 # FOLDER/address has the lines `api=http://HOST:PORT`, `content=http://HOST:PORT`, `username=admin` and `password=...`;
@@ -20,6 +21,7 @@ folder=${2:-}
 case $action in
   install) cache=$folder ;;
   start | run) cache=${3:-}; [ -n "$cache" ] || usage ;;
+  again) cache=${3:-} part=${4:-}; [ -n "$cache" ] && [ -n "$part" ] || usage ;;
   stop) cache= ;;
   *) usage ;;
 esac
@@ -149,10 +151,39 @@ launch() { # launch NAME PROGRAM ARGUMENT...: in a session of its own, nothing o
   echo $! >"$folder/$name.pid"
 }
 
+launch_part() { # launch_part api|content|worker
+  case $1 in
+    api) launch api pulpcore-api -b "127.0.0.1:$api" --workers 2 ;;
+    content) launch content pulpcore-content -b "127.0.0.1:$content" --workers 1 ;;
+    worker) launch worker pulpcore-worker ;;
+    *) usage ;;
+  esac
+}
+
+# Up when the worker and the content server have said so in the database.
+wait_until_up() {
+  local status=http://127.0.0.1:$api/pulp/api/v3/status/ waited=0
+  until curl -fsS --max-time 10 "$status" 2>/dev/null | python3 -c '
+import json, sys
+said = json.load(sys.stdin)
+sys.exit(not (said["online_workers"] and said["online_content_apps"]))' 2>/dev/null; do
+    waited=$((waited + 1))
+    [ "$waited" -lt 600 ] || { tail -n 5 "$folder"/*.log >&2; stop_with 'it did not come up; the ends of its logs are above'; }
+    sleep 0.3
+  done
+}
+
+again() { # again PART: at its old address
+  api=$(sed -n 's/^api=.*://p' "$folder/address")
+  content=$(sed -n 's/^content=.*://p' "$folder/address")
+  launch_part "$1"
+  wait_until_up
+}
+
 start() {
   install
   exec 8>&-
-  local database api content
+  local database part
   # Of its own, because the caller's folder need not be open to the database's user.
   database=$(mktemp -d /tmp/pulp-database.XXXXXX)
   echo "$database" >"$folder/database"
@@ -163,19 +194,8 @@ start() {
   read -r api content < <(free_ports)
   write_settings "$folder" "$database/data" "http://127.0.0.1:$content"
   cp "$home/fresh/fields.key" "$folder/fields.key"
-  launch api pulpcore-api -b "127.0.0.1:$api" --workers 2
-  launch content pulpcore-content -b "127.0.0.1:$content" --workers 1
-  launch worker pulpcore-worker
-  local status=http://127.0.0.1:$api/pulp/api/v3/status/ waited=0
-  # Up when the worker and the content server have said so in the database.
-  until curl -fsS --max-time 10 "$status" 2>/dev/null | python3 -c '
-import json, sys
-said = json.load(sys.stdin)
-sys.exit(not (said["online_workers"] and said["online_content_apps"]))' 2>/dev/null; do
-    waited=$((waited + 1))
-    [ "$waited" -lt 600 ] || { tail -n 5 "$folder"/*.log >&2; stop_with 'it did not come up; the ends of its logs are above'; }
-    sleep 0.3
-  done
+  for part in api content worker; do launch_part "$part"; done
+  wait_until_up
   cat >"$folder/address" <<A
 api=http://127.0.0.1:$api
 content=http://127.0.0.1:$content
@@ -218,5 +238,6 @@ case $action in
     # Until whoever started this is gone, however that came about.
     cat >/dev/null
     ;;
+  again) again "$part" ;;
   stop) stop ;;
 esac

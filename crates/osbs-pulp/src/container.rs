@@ -135,16 +135,20 @@ impl Pulp {
     pub async fn sync(&self, repository: &Repository, remote: &Href, wait: &Wait<'_>) -> Result<Href, PulpError> {
         let action = format!("synchronise the repository {}", repository.name);
         let url = self.object_url(&action, &repository.href, "sync/")?;
-        let task = self.run_task(&action, Method::POST, url, &sync_body(remote), wait).await?;
-        self.version_after(&action, repository, task.created("/versions/")).await
+        self.new_version(&action, repository, url, &sync_body(remote), wait).await
     }
 
-    pub(crate) async fn version_after(
+    /// Sends what changes a repository, and waits. Gives the version made, or the newest if nothing was new.
+    pub(crate) async fn new_version(
         &self,
         action: &str,
         repository: &Repository,
-        made: Option<Href>,
+        url: url::Url,
+        body: &Value,
+        wait: &Wait<'_>,
     ) -> Result<Href, PulpError> {
+        let task = self.run_task(action, Method::POST, url, body, wait).await?;
+        let made = task.created("/versions/");
         match made.filter(|made| made.repository().as_ref() == Some(&repository.href)) {
             Some(version) => Ok(version),
             None => Ok(self.object::<RepositoryAnswer>(action, &repository.href).await?.latest_version_href),
@@ -205,8 +209,7 @@ impl Pulp {
     ) -> Result<Href, PulpError> {
         let action = format!("{} {}:{tag}", verb.trim_end_matches('/'), repository.name);
         let url = self.object_url(&action, &repository.href, verb)?;
-        let task = self.run_task(&action, Method::POST, url, &tag_body(tag, digest), wait).await?;
-        self.version_after(&action, repository, task.created("/versions/")).await
+        self.new_version(&action, repository, url, &tag_body(tag, digest), wait).await
     }
 
     /// Removes a repository version; what later ones have of it stays in them.
@@ -236,6 +239,19 @@ impl Pulp {
             shows: found.repository_version.or(found.publication),
             address: found.registry_path.or(found.base_url),
         }))
+    }
+
+    /// Takes a distribution away: clients find nothing there any more. One that is gone is no error.
+    ///
+    /// # Errors
+    /// Refused, no answer, or the task did not complete.
+    pub async fn remove_distribution(&self, distribution: &Distribution, wait: &Wait<'_>) -> Result<(), PulpError> {
+        let action = "remove a distribution";
+        let url = self.object_url(action, &distribution.href, "")?;
+        match self.run_task(action, Method::DELETE, url, &json!({}), wait).await {
+            Err(error) if error.status() == Some(404) => Ok(()),
+            removed => removed.map(drop),
+        }
     }
 
     /// Shows clients this repository version under a path. A distribution that is there is moved, whatever its name; only

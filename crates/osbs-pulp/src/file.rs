@@ -10,12 +10,25 @@ use osbs_http::{HeaderValue, Method, Request, header};
 use osbs_types::Digest;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes of one piece (`reactor.md` 1.10).
 const PIECE: u64 = 10_485_760;
+
+/// A file on its way: Pulp has a place for it, and nothing of it yet.
+#[derive(Debug)]
+pub struct Upload {
+    /// The place. Whoever keeps it can remove what a killed upload has left there.
+    pub href: Href,
+    /// The file's name in a repository.
+    pub relative_path: String,
+    path: PathBuf,
+    file: Arc<File>,
+    size: u64,
+}
 
 /// A file that Pulp keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +52,21 @@ impl Pulp {
         self.repository_of(Kind::FileRepositories, name).await
     }
 
+    /// Makes a place for a file.
+    ///
+    /// # Errors
+    /// The file cannot be read; refused or no answer.
+    pub async fn begin_upload(&self, path: &Path, relative_path: &str) -> Result<Upload, PulpError> {
+        let unreadable = |source| PulpError::File { path: path.to_owned(), source };
+        let file = Arc::new(File::open(path).map_err(unreadable)?);
+        let size = file.metadata().map_err(unreadable)?.len();
+        let body = json!({"size": size});
+        let place: Object =
+            self.send(&of_upload(relative_path), Method::POST, self.kind_url(Kind::Uploads), &body).await?;
+        let (path, relative_path) = (path.to_owned(), relative_path.to_owned());
+        Ok(Upload { href: place.pulp_href, relative_path, path, file, size })
+    }
+
     /// Uploads a file, which is in no repository then. What Pulp has got is compared with what was read. `progress` is
     /// told the bytes sent, and of how many.
     ///
@@ -46,25 +74,17 @@ impl Pulp {
     /// The file cannot be read; refused, no answer, or the task did not complete.
     pub async fn upload(
         &self,
-        path: &Path,
-        relative_path: &str,
+        upload: &Upload,
         wait: &Wait<'_>,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<StoredFile, PulpError> {
-        let unreadable = |source| PulpError::File { path: path.to_owned(), source };
-        let file = Arc::new(std::fs::File::open(path).map_err(unreadable)?);
-        let size = file.metadata().map_err(unreadable)?.len();
-        let source = Source { file, size, progress };
-        let action = format!("upload {relative_path}");
-        let body = json!({"size": size});
-        let upload: Object = self.send(&action, Method::POST, self.kind_url(Kind::Uploads), &body).await?;
-        let sent = self.send_pieces(&action, &upload.pulp_href, &source, wait).await;
-        let digest = match sent {
+        let relative_path = upload.relative_path.as_str();
+        let action = of_upload(relative_path);
+        let digest = match self.send_pieces(&action, upload, wait, progress).await {
             Ok(digest) => digest,
-            Err(Sending::File(source)) => return Err(self.dropped(&upload.pulp_href, unreadable(source)).await),
-            Err(Sending::Pulp(error)) => return Err(self.dropped(&upload.pulp_href, error).await),
+            Err(error) => return Err(self.dropped(&upload.href, error).await),
         };
-        let body = json!({"upload": upload.pulp_href, "relative_path": relative_path});
+        let body = json!({"upload": upload.href, "relative_path": relative_path});
         let task = self.run_task(&action, Method::POST, self.kind_url(Kind::Files), &body, wait).await?;
         let stored = self.stored_file(&action, task.created("/content/"), relative_path, &digest).await?;
         if stored.digest == digest {
@@ -77,32 +97,33 @@ impl Pulp {
     async fn send_pieces(
         &self,
         action: &str,
-        upload: &Href,
-        source: &Source<'_>,
+        upload: &Upload,
         wait: &Wait<'_>,
-    ) -> Result<Digest, Sending> {
-        let size = source.size;
-        let url = self.object_url(action, upload, "")?;
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Digest, PulpError> {
+        let size = upload.size;
+        let url = self.object_url(action, &upload.href, "")?;
         let mut sum = Sha256::new();
         let mut offset = 0;
         while offset < size {
             if wait.cancel.is_cancelled() {
-                return Err(PulpError::Cancelled.into());
+                return Err(PulpError::Cancelled);
             }
             let length = PIECE.min(size - offset);
-            let from = Arc::clone(&source.file);
+            let from = Arc::clone(&upload.file);
             let piece = tokio::task::spawn_blocking(move || {
                 let mut piece = vec![0; length as usize];
                 from.read_exact_at(&mut piece, offset).map(|()| piece)
             });
-            let piece = piece.await.map_err(std::io::Error::other).and_then(|read| read).map_err(Sending::File)?;
+            let piece = piece.await.map_err(std::io::Error::other).and_then(|read| read);
+            let piece = piece.map_err(|source| PulpError::File { path: upload.path.clone(), source })?;
             sum.update(&piece);
             let boundary = boundary(&piece);
             let header = |text: String| HeaderValue::from_str(&text).map_err(|error| error.to_string());
             let kind = header(format!("multipart/form-data; boundary={boundary}"));
             let range = header(content_range(offset, length, size));
             let (Ok(kind), Ok(range)) = (kind, range) else {
-                return Err(self.protocol(action, "a piece that cannot be described".to_owned()).into());
+                return Err(self.protocol(action, "a piece that cannot be described".to_owned()));
             };
             let request = Request::new(Method::PUT, url.clone())
                 .header(header::CONTENT_TYPE, kind)
@@ -110,7 +131,7 @@ impl Pulp {
                 .bytes(chunk_form(&boundary, &piece));
             self.answer::<Object>(action, request).await?;
             offset += length;
-            (source.progress)(offset, size);
+            progress(offset, size);
         }
         Ok(Digest::from_sha256(&sum.finalize().into()))
     }
@@ -136,8 +157,7 @@ impl Pulp {
     ) -> Result<Href, PulpError> {
         let action = format!("put {relative_path} into the repository {}", repository.name);
         let body = json!({"artifact": artifact, "relative_path": relative_path, "repository": repository.href});
-        let task = self.run_task(&action, Method::POST, self.kind_url(Kind::Files), &body, wait).await?;
-        self.version_after(&action, repository, task.created("/versions/")).await
+        self.new_version(&action, repository, self.kind_url(Kind::Files), &body, wait).await
     }
 
     /// The file under a reference that is kept in a record.
@@ -191,27 +211,34 @@ impl Pulp {
         let task = self.run_task(&action, Method::POST, url, &body, wait).await?;
         let made = task.created("/publications/");
         let publication = made.ok_or_else(|| self.protocol(&action, "the task made no publication".to_owned()))?;
-        self.distribute(Kind::FileDistributions, (name, base_path), ("publication", &publication), wait).await
+        self.show_files(name, base_path, &publication, wait).await
+    }
+
+    /// Shows clients the files of a publication under a path.
+    ///
+    /// # Errors
+    /// Refused, no answer, or the task did not complete.
+    pub async fn show_files(
+        &self,
+        name: &str,
+        base_path: &str,
+        publication: &Href,
+        wait: &Wait<'_>,
+    ) -> Result<Distribution, PulpError> {
+        self.distribute(Kind::FileDistributions, (name, base_path), ("publication", publication), wait).await
+    }
+
+    /// Which files clients see under a path now; `None` where there is nothing.
+    ///
+    /// # Errors
+    /// Refused or no answer.
+    pub async fn file_distribution(&self, base_path: &str) -> Result<Option<Distribution>, PulpError> {
+        self.distribution_of(Kind::FileDistributions, base_path).await
     }
 }
 
-/// What is uploaded, and who is told.
-struct Source<'a> {
-    file: Arc<std::fs::File>,
-    size: u64,
-    progress: &'a (dyn Fn(u64, u64) + Send + Sync),
-}
-
-/// What can end the sending of pieces.
-enum Sending {
-    File(std::io::Error),
-    Pulp(PulpError),
-}
-
-impl From<PulpError> for Sending {
-    fn from(error: PulpError) -> Self {
-        Self::Pulp(error)
-    }
+fn of_upload(relative_path: &str) -> String {
+    format!("upload {relative_path}")
 }
 
 /// A line that does not occur in the piece: nobody can make a piece that holds its own digest.

@@ -17,7 +17,7 @@ mod task;
 pub use client::Pulp;
 pub use container::{Distribution, Remote, Repository};
 pub use error::PulpError;
-pub use file::StoredFile;
+pub use file::{StoredFile, Upload};
 pub use response::{Href, TaskProgress, TaskState};
 pub use server::{Login, LoginError, Server, ServerUrlError};
 pub use task::Wait;

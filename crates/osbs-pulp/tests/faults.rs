@@ -1,11 +1,13 @@
 //! A Pulp that lies, breaks, dawdles and refuses: every error, as a user would meet it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod fake;
+
+use fake::Fake;
 use osbs_http::{RetryPolicy, Timeouts, Transport, TransportConfig};
 use osbs_pulp::{Login, Pulp, PulpError, Remote, Server, TaskProgress, Wait};
 use osbs_types::{ErrorKind, Failure, Secret};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -14,59 +16,13 @@ const REPOSITORIES: &str = "/pulp/api/v3/repositories/container/container/";
 const REPOSITORY: &str = r#"{"pulp_href": "/pulp/api/v3/repositories/container/container/1/",
     "latest_version_href": "/pulp/api/v3/repositories/container/container/1/versions/0/"}"#;
 
-/// Method and path with query -> status and body. Requests are kept.
-struct Fake {
-    address: String,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Fake {
-    fn new(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (kept, answer) = (Arc::clone(&seen), Arc::new(answer));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
-                std::thread::spawn(move || serve(stream, &kept, &*answer));
-            }
-        });
-        Self { address, seen }
-    }
-
-    fn client(&self) -> Pulp {
-        let retry = RetryPolicy { retries: 0, base_delay: Duration::ZERO, max_delay: Duration::ZERO };
-        let timeouts = Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() };
-        let transport = Transport::new(TransportConfig { retry, timeouts, ..TransportConfig::default() });
-        let server = Server::new(&format!("http://{}", self.address), false).unwrap();
-        let login = Login::Password { username: "me".to_owned(), password: Secret::new("hunter2") };
-        Pulp::new(transport, server, Some(&login)).unwrap()
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> (u16, String)) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let (mut first, mut length, mut line) = (String::new(), 0, String::new());
-    reader.read_line(&mut first).unwrap();
-    while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let request = first.trim_end_matches(" HTTP/1.1\r\n").to_owned();
-    kept.lock().unwrap().push(request.clone());
-    let (status, body) = answer(&request);
-    let mut stream = stream;
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+fn client_of(fake: &Fake) -> Pulp {
+    let retry = RetryPolicy { retries: 0, base_delay: Duration::ZERO, max_delay: Duration::ZERO };
+    let timeouts = Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() };
+    let transport = Transport::new(TransportConfig { retry, timeouts, ..TransportConfig::default() });
+    let server = Server::new(&format!("http://{}", fake.address), false).unwrap();
+    let login = Login::Password { username: "me".to_owned(), password: Secret::new("hunter2") };
+    Pulp::new(transport, server, Some(&login)).unwrap()
 }
 
 fn page(results: &str) -> String {
@@ -77,7 +33,7 @@ fn page(results: &str) -> String {
 fn silent(_: &str, _: &TaskProgress) {}
 
 async fn repository(fake: &Fake) -> Result<(), PulpError> {
-    fake.client().repository("ns-web").await.map(drop)
+    client_of(fake).repository("ns-web").await.map(drop)
 }
 
 /// The error of looking for a repository, when that is answered like this.
@@ -150,7 +106,7 @@ async fn a_repository_that_another_build_made_meanwhile() {
         }
         (200, page(if *made > 0 { REPOSITORY } else { "" }))
     });
-    let found = fake.client().repository("ns-web").await.unwrap();
+    let found = client_of(&fake).repository("ns-web").await.unwrap();
     assert_eq!(found.href.as_str(), format!("{REPOSITORIES}1/"));
 }
 
@@ -161,7 +117,7 @@ async fn sync(task: &'static str, limit: Duration, cancel: &CancellationToken) -
         _ if request.contains("/tasks/") => (200, task.to_owned()),
         _ => (200, page(REPOSITORY)),
     });
-    let pulp = fake.client();
+    let pulp = client_of(&fake);
     let there = pulp.repository("ns-web").await.unwrap();
     let remote = there.href.clone();
     let wait = Wait { limit, cancel, progress: &silent };
@@ -225,12 +181,13 @@ async fn a_file_that_cannot_be_read_and_an_upload_that_breaks() {
     let token = CancellationToken::new();
     let wait = Wait { limit: Duration::from_mins(1), cancel: &token, progress: &silent };
     let missing = folder.path().join("missing");
-    let error = fake.client().upload(&missing, "a", &wait, &|_, _| {}).await.unwrap_err();
+    let error = client_of(&fake).begin_upload(&missing, "a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Resource);
     assert!(error.to_string().contains("missing"), "{error}");
     let file = folder.path().join("file");
     std::fs::write(&file, "content").unwrap();
-    let error = fake.client().upload(&file, "a", &wait, &|_, _| {}).await.unwrap_err();
+    let begun = client_of(&fake).begin_upload(&file, "a").await.unwrap();
+    let error = client_of(&fake).upload(&begun, &wait, &|_, _| {}).await.unwrap_err();
     assert!(error.to_string().contains("status 500, disk full"), "{error}");
     assert_eq!(fake.seen().last().unwrap(), "DELETE /pulp/api/v3/uploads/5/", "nothing stays behind");
 }
@@ -253,7 +210,7 @@ async fn a_remote_is_brought_up_to_date() {
         ca_cert: None,
         login: None,
     };
-    let href = fake.client().put_remote(&remote, &wait).await.unwrap();
+    let href = client_of(&fake).put_remote(&remote, &wait).await.unwrap();
     assert_eq!(href.as_str(), "/pulp/api/v3/remotes/container/container/3/");
     assert_eq!(fake.seen()[1], format!("PATCH {href}"));
 }

@@ -194,13 +194,15 @@ async fn files(real: &RealPulp, pulp: &Pulp, folder: &Path, wait: &Wait<'_>) {
     fs::write(&archive, &content).unwrap();
     let sent = Mutex::new(Vec::new());
     let progress = |done: u64, total: u64| sent.lock().unwrap().push((done, total));
-    let stored = pulp.upload(&archive, "u-1/x86_64.tar.gz", wait, &progress).await.unwrap();
+    let begun = pulp.begin_upload(&archive, "u-1/x86_64.tar.gz").await.unwrap();
+    let stored = pulp.upload(&begun, wait, &progress).await.unwrap();
     assert_eq!((stored.relative_path.as_str(), &stored.digest), ("u-1/x86_64.tar.gz", &sha256(&content)));
     assert_eq!(
         sent.lock().unwrap()[..],
         [(10_485_760, 25_000_000), (20_971_520, 25_000_000), (25_000_000, 25_000_000)]
     );
-    let again = pulp.upload(&archive, "u-1/x86_64.tar.gz", wait, &progress).await.unwrap();
+    let begun = pulp.begin_upload(&archive, "u-1/x86_64.tar.gz").await.unwrap();
+    let again = pulp.upload(&begun, wait, &progress).await.unwrap();
     assert_eq!(again, stored, "the same file again");
     let repository = pulp.file_repository("ns-web-archives").await.unwrap();
     let artifact = stored.artifact.clone().unwrap();

@@ -106,7 +106,7 @@ impl Reactor {
 
     /// Names that move, last of all. The lists of the arrangements do not have this plugin (`reactor.md` 2.3, M16).
     async fn floating_tags(&self, run: &mut Run) -> Option<Failure> {
-        let kind = self.types.find(push_floating_tags::NAME, Phase::Exit).filter(|_| !run.floating.is_empty())?.clone();
+        let kind = self.types.find(push_floating_tags::NAME, Phase::Exit).filter(|_| run.has_waiting_names())?.clone();
         let entry = PluginEntry::new(push_floating_tags::NAME);
         self.one(run, Phase::Exit, Resolved { entry, kind, tolerated: false }).await.err()
     }

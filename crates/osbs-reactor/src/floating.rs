@@ -45,13 +45,21 @@ impl Run {
     /// Whether a name moves at the end of this run: a floating one, and a primary one without a dash, as `tag_by_labels`
     /// and `additional-tags` give them in arrangements 1 to 3.
     ///
-    /// None waits where `pulp_sync` takes the image over: it takes the names with it, what users see moves when
-    /// `pulp_publish` shows the new content, and nobody else reads the registry in between.
+    /// Where `pulp_sync` takes the image over, a name waits only if its repository has one that does not: Pulp fetches by
+    /// names.
     pub(crate) fn moves_last(&self, name: &PullSpec) -> bool {
+        let stays = |other: &PullSpec| other.repository() == name.repository() && !self.moves(other);
+        self.moves(name) && (!self.pulp_takes_over() || self.tags.all().any(stays))
+    }
+
+    fn moves(&self, name: &PullSpec) -> bool {
         let is_in = |class| self.tags.class(class).contains(name);
-        let moves =
-            is_in(TagClass::Floating) || (is_in(TagClass::Primary) && name.tag().is_some_and(|tag| !tag.contains('-')));
-        moves && !self.pulp_takes_over()
+        is_in(TagClass::Floating) || (is_in(TagClass::Primary) && name.tag().is_some_and(|tag| !tag.contains('-')))
+    }
+
+    /// Whether some name waits for the end of this run.
+    pub(crate) fn has_waiting_names(&self) -> bool {
+        !self.floating.is_empty() || self.pulp.iter().any(|brought| !brought.waiting.is_empty())
     }
 
     /// Whether users get the image from Pulp, which takes it out of the registry.
@@ -72,6 +80,9 @@ impl Run {
             if let Some(registry) = published.iter_mut().find(|registry| registry.host == host) {
                 registry.add(&waiting.name, &waiting.manifest);
             }
+        }
+        if !self.has_failed() {
+            self.add_waiting_in_pulp(&mut published);
         }
         published
     }

@@ -43,7 +43,7 @@ pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,
 };
-pub use pulp::PulpRepository;
+pub use pulp::{PulpRepository, WaitingName};
 pub use registries::{OutputRegistry, RegistryAccess, RegistryArg};
 pub use run::{
     ExportType, ExportedImage, ParentInspect, Parents, PushedRegistry, Records, Run, TagClass, TagConf, WorkerBuild,

@@ -1,7 +1,11 @@
 //! Which Pulp a run talks to, and what it has brought there: shared by the plugins `pulp_*`.
 //!
-//! From `pulp` of the site's configuration, else from plugin arguments (arrangements 1 to 5). Makes clients and names, and
-//! publishes; what is uploaded or synchronised is the plugins' own.
+//! From `pulp` of the site's configuration, else from plugin arguments (arrangements 1 to 5). Makes clients and names;
+//! `publish.rs` shows things to clients; what is uploaded or synchronised is the plugins' own.
+
+mod publish;
+
+pub use publish::{PulpRepository, WaitingName};
 
 use crate::events::Logger;
 use crate::plugin::{Classified, PluginError};
@@ -9,9 +13,9 @@ use crate::registries::RegistryAccess;
 use crate::run::{PushedRegistry, Run};
 use osbs_config::{PulpAuth, PulpConfig, RegistryUri};
 use osbs_http::Transport;
-use osbs_pulp::{Href, Login, LoginError, Pulp, PulpError, Server, ServerUrlError, TaskProgress, Wait};
+use osbs_pulp::{Login, LoginError, Pulp, PulpError, Server, ServerUrlError, TaskProgress, Wait};
 use osbs_registry::{Credentials, Registry, RegistryConfig};
-use osbs_types::{Digest, ErrorKind, Failure, PullSpec, Secret};
+use osbs_types::{Digest, ErrorKind, PullSpec, Secret};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -34,23 +38,6 @@ pub(crate) struct PulpArgs {
     pub username: Option<String>,
     pub password: Option<String>,
     pub pulp_repo_prefix: Option<String>,
-}
-
-/// One thing in Pulp that clients are to see after success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PulpRepository {
-    /// Its name in Pulp.
-    pub name: String,
-    /// Where clients shall see it: `namespace/repo`.
-    pub base_path: String,
-    /// The version with what this build has brought.
-    pub version: Href,
-    /// Whether this build made that version.
-    pub is_new: bool,
-    /// Tag -> digest; for archives tag -> nothing.
-    pub tags: BTreeMap<String, Option<Digest>>,
-    /// Holds image archives as files, not images.
-    pub holds_archives: bool,
 }
 
 /// Pulp, as a run uses it.
@@ -161,10 +148,10 @@ impl Run {
         read.map_err(|error| PluginError::policy(format!("the certificates {path} of Pulp cannot be read: {error}")))
     }
 
-    /// The tags this build gives, by repository.
+    /// The tags this build gives, by repository, but for those that move last.
     pub(crate) fn tags_by_repository(&self) -> BTreeMap<String, Vec<String>> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for name in self.tags.all() {
+        for name in self.tags.all().filter(|name| !self.moves_last(name)) {
             found.entry(name.repository().to_owned()).or_default().push(name.tag().unwrap_or("latest").to_owned());
         }
         found
@@ -208,109 +195,9 @@ impl PulpSite {
         };
         Ok(Registry::new(transport, config))
     }
-
-    /// Shows clients all that this build has brought: all of it, or, when something fails, nothing. Gives the names under
-    /// which images can be pulled now.
-    pub(crate) async fn publish(&self, run: &mut Run) -> Result<Vec<String>, PluginError> {
-        let progress = TaskLog::of(run);
-        let brought = run.pulp.clone();
-        let mut before: Vec<(&PulpRepository, Option<Href>)> = Vec::new();
-        for repository in &brought {
-            let shown = self.shown(repository).await?;
-            before.push((repository, shown));
-            if let Err(error) = self.publish_one(run, repository, &progress).await {
-                self.restore(run, &before, &progress).await;
-                return Err(error.into());
-            }
-        }
-        let mut names = Vec::new();
-        for repository in brought.iter().filter(|repository| !repository.holds_archives) {
-            let registry = run.pushed_registry(&self.registry.host);
-            registry.server_side_sync = true;
-            for (tag, digest) in &repository.tags {
-                let key = format!("{}:{tag}", repository.base_path);
-                names.push(format!("{}/{key}", self.registry.host));
-                if let Some(digest) = digest {
-                    let version = run.version_of(digest);
-                    run.pushed_registry(&self.registry.host)
-                        .digests
-                        .entry(key)
-                        .or_default()
-                        .insert(version, digest.clone());
-                }
-            }
-        }
-        Ok(names)
-    }
-
-    /// The version that clients see now.
-    async fn shown(&self, repository: &PulpRepository) -> Result<Option<Href>, PulpError> {
-        if repository.holds_archives {
-            return Ok(None);
-        }
-        Ok(self.client.distribution(&repository.base_path).await?.and_then(|distribution| distribution.shows))
-    }
-
-    async fn publish_one(&self, run: &Run, repository: &PulpRepository, progress: &TaskLog) -> Result<(), PulpError> {
-        let wait = self.wait(run, progress);
-        let PulpRepository { name, base_path, version, .. } = repository;
-        let address = if repository.holds_archives {
-            let base_path = format!("image-archives/{base_path}");
-            self.client.publish_files(name, &base_path, version, &wait).await?.address
-        } else {
-            let shown = self.shown(repository).await?;
-            let newer = shown.filter(|shown| {
-                shown.repository() == version.repository() && shown.version_number() > version.version_number()
-            });
-            if let Some(newer) = newer {
-                // Of a later build; it holds ours, and going back would take that build's names away.
-                run.log().info(format!("{base_path}: the later version {newer} is published already"));
-                return Ok(());
-            }
-            self.client.publish(name, base_path, version, &wait).await?.address
-        };
-        run.log().info(format!("published {}", address.unwrap_or_else(|| base_path.clone())));
-        Ok(())
-    }
-
-    /// Back to what clients saw before.
-    async fn restore(&self, run: &Run, before: &[(&PulpRepository, Option<Href>)], progress: &TaskLog) {
-        for (repository, shown) in before {
-            let Some(shown) = shown else { continue };
-            let wait = self.wait(run, progress);
-            let restored = self.client.publish(&repository.name, &repository.base_path, shown, &wait).await;
-            if let Err(error) = restored {
-                run.log().warning(format!("{} may show the new image already: {error}", repository.base_path));
-            }
-        }
-    }
-
-    /// After a failed build: the versions it made, which nobody has seen, go. What cannot be removed is told and harmless.
-    pub(crate) async fn withdraw(&self, run: &mut Run) {
-        let progress = TaskLog::of(run);
-        for repository in std::mem::take(&mut run.pulp).into_iter().filter(|repository| repository.is_new) {
-            let removed = self.client.delete_version(&repository.version, &self.wait(run, &progress)).await;
-            match removed {
-                Ok(()) => run.log().info(format!("{}: what this build brought to Pulp is removed", repository.name)),
-                Err(error) => {
-                    let failure = Failure::new(error.kind(), &error);
-                    let version = &repository.version;
-                    run.log()
-                        .warning(format!("{version} of {} stays in Pulp, unpublished: {failure}", repository.name));
-                }
-            }
-        }
-    }
 }
 
 impl Run {
-    /// The key of a digest in records: as the registry's own record has it.
-    fn version_of(&self, digest: &Digest) -> String {
-        let all = self.pushed.iter().flat_map(|registry| registry.digests.values()).flatten();
-        let mut known = all.filter(|(_, known)| *known == digest);
-        known.next().map_or_else(|| "oci".to_owned(), |(version, _)| version.clone())
-    }
-
     /// How to reach the registry that Pulp is to sync from, as the reactor knows it.
     pub(crate) fn access_of_first_registry(&self, host: &str) -> Option<RegistryAccess<'_>> {
         let entries = &self.config.registries;
@@ -429,7 +316,8 @@ mod tests {
         run.tags.add(TagClass::Floating, "ns/web:latest".parse().unwrap());
         assert_eq!(
             run.tags_by_repository(),
-            [("ns/web".to_owned(), vec!["1-1".to_owned(), "latest".to_owned()])].into()
+            [("ns/web".to_owned(), vec!["1-1".to_owned()])].into(),
+            "latest moves last"
         );
         let digest = |byte| Digest::from_sha256(&[byte; 32]);
         let mut record = |host: &str, version: &str, digest: Digest| {

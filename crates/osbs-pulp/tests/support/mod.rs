@@ -31,12 +31,11 @@ impl RealPulp {
     /// Starts it, which takes some seconds; on a fresh machine a minute longer.
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("osbs-pulp-").tempdir().expect("a temporary folder");
-        let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project().join(".cache"), PathBuf::from);
         let log = fs::File::create(folder.path().join("script.log")).expect("written");
         let script = Command::new(project().join("scripts/pulp.sh"))
             .arg("run")
             .arg(folder.path().join("pulp"))
-            .arg(cache)
+            .arg(cache())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -79,6 +78,21 @@ impl RealPulp {
         let killed = Command::new("kill").args(["-9", "--", &group]).status().expect("kill starts");
         assert!(killed.success(), "{part} was not running");
     }
+}
+
+impl RealPulp {
+    /// Starts a part again that was killed, and waits until it is there.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn start_again(&self, part: &str) {
+        let folder = self.folder.path().join("pulp");
+        let mut script = Command::new(project().join("scripts/pulp.sh"));
+        let script = script.arg("again").arg(folder).arg(cache()).arg(part).stdin(Stdio::null()).stdout(Stdio::null());
+        assert!(script.status().expect("scripts/pulp.sh starts").success(), "{part} does not start again");
+    }
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project().join(".cache"), PathBuf::from)
 }
 
 impl Drop for RealPulp {

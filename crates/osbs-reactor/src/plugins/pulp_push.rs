@@ -5,7 +5,7 @@
 //! `pulp-archive`.
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::pulp::{PulpArgs, PulpRepository, PulpSite, TaskLog};
+use crate::pulp::{PulpArgs, PulpRepository, PulpSite, TaskLog, WaitingName};
 use crate::run::{ExportType, Run, TagClass};
 use async_trait::async_trait;
 use osbs_cluster::BuildPatch;
@@ -14,7 +14,7 @@ use osbs_pulp::StoredFile;
 use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The annotation by which a worker tells its orchestrator what it has uploaded.
@@ -35,7 +35,12 @@ pub fn plugin() -> PluginType {
         .argument("pulp_repo_prefix", "put before the names of Pulp's repositories; nothing by default")
         .accepts(&["load_exported_image", "image_names", "dockpulp_loglevel"])
         .reads(&["`pulp` of config.yaml", "the last exported image, else the built one", "all names of the image"])
-        .writes(&["files in Pulp", "the annotation pulp-archive", "what pulp_sync or pulp_publish publishes"])
+        .writes(&[
+            "files in Pulp",
+            "the annotations pulp-archive and pulp-repositories",
+            "what pulp_sync or pulp_publish publishes",
+            "names that push_floating_tags moves at the end",
+        ])
 }
 
 #[derive(Deserialize)]
@@ -69,8 +74,7 @@ impl Plugin for PulpPush {
             "digest": stored.digest,
         });
         // At once, so that what is uploaded is recorded whatever comes.
-        let patch = BuildPatch::default().annotation(ANNOTATION, record.to_string());
-        run.services.cluster.update_build(&run.build.name, patch).await?;
+        tell(run, &record).await?;
         if self.publish {
             let platform = run.platform().to_string();
             let mut brought = Brought::default();
@@ -120,9 +124,18 @@ async fn archive(run: &Run) -> Result<PathBuf, PluginError> {
 async fn upload(run: &Run, site: &PulpSite, archive: &std::path::Path, name: &str) -> Result<StoredFile, PluginError> {
     let (progress, log) = (TaskLog::of(run), run.log().clone());
     let bytes = move |done: u64, total: u64| log.progress("upload to Pulp", done, Some(total));
-    let stored = site.client.upload(archive, name, &site.wait(run, &progress), &bytes).await?;
+    let begun = site.client.begin_upload(archive, name).await?;
+    // Before the first byte: a build that is killed leaves nothing there of which nobody knows.
+    tell(run, &json!({"upload": begun.href, "name": name})).await?;
+    let stored = site.client.upload(&begun, &site.wait(run, &progress), &bytes).await?;
     run.log().info(format!("uploaded {} to Pulp as {name}, {}", archive.display(), stored.digest));
     Ok(stored)
+}
+
+async fn tell(run: &Run, record: &serde_json::Value) -> Result<(), PluginError> {
+    let patch = BuildPatch::default().annotation(ANNOTATION, record.to_string());
+    run.services.cluster.update_build(&run.build.name, patch).await?;
+    Ok(())
 }
 
 /// Archives as they are put under the names of the image.
@@ -147,24 +160,27 @@ impl Brought {
         })?;
         let progress = TaskLog::of(run);
         let wait = site.wait(run, &progress);
-        for (repository, tags) in run.tags_by_repository() {
+        let repositories: BTreeSet<String> = run.tags.all().map(|name| name.repository().to_owned()).collect();
+        let ids: Vec<_> = repositories.iter().map(|repository| site.archives_id(repository)).collect();
+        run.announce_in_pulp(site, &ids).await?;
+        for repository in repositories {
             let name = site.archives_id(&repository);
-            let there = site.client.file_repository(&name).await?;
-            for tag in tags {
+            let found = site.client.file_repository(&name).await?;
+            let new = || PulpRepository::new(&found, &repository, true);
+            let brought = self.0.entry(repository.clone()).or_insert_with(new);
+            let mut before = found.latest_version.clone();
+            for image in run.tags.all().filter(|image| image.repository() == repository) {
+                let tag = image.tag().unwrap_or("latest");
                 let path = format!("{tag}/{platform}.tar.gz");
-                let version = site.client.add_file(&there, artifact, &path, &wait).await?;
+                if run.moves_last(image) {
+                    brought.waiting.push(WaitingName::File { path, artifact: artifact.clone() });
+                    continue;
+                }
+                let version = site.client.add_file(&found, artifact, &path, &wait).await?;
                 run.log().info(format!("{path} is in Pulp's repository {name}, unpublished"));
-                let is_new = version != there.latest_version;
-                let brought = self.0.entry(repository.clone()).or_insert_with(|| PulpRepository {
-                    name: name.clone(),
-                    base_path: repository.clone(),
-                    version: version.clone(),
-                    is_new,
-                    tags: BTreeMap::new(),
-                    holds_archives: true,
-                });
-                brought.version = version;
-                brought.tags.insert(tag, None);
+                brought.advance(version.clone(), &before);
+                brought.tags.insert(tag.to_owned(), None);
+                before = version;
             }
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::pulp::{PulpArgs, PulpRepository, PulpSite, TaskLog};
-use crate::run::{Run, TagClass};
+use crate::run::Run;
 use async_trait::async_trait;
 use osbs_config::RegistryUri;
 use osbs_pulp::{Remote, Repository};
@@ -33,8 +33,16 @@ pub fn plugin() -> PluginType {
         .argument("pulp_repo_prefix", "put before the names of Pulp's repositories; nothing by default")
         .argument("publish", "show the image to clients at once; true by default")
         .accepts(&["dockpulp_loglevel"])
-        .reads(&["`pulp` and `registries` of config.yaml", "all names of the image", "digests that were pushed"])
-        .writes(&["remotes and container repositories in Pulp", "what pulp_publish publishes"])
+        .reads(&[
+            "`pulp` and `registries` of config.yaml",
+            "names of the image that do not move",
+            "digests that were pushed",
+        ])
+        .writes(&[
+            "remotes and container repositories in Pulp, named in the annotation pulp-repositories",
+            "what pulp_publish publishes",
+            "names that push_floating_tags moves at the end",
+        ])
 }
 
 #[derive(Deserialize)]
@@ -79,11 +87,21 @@ impl Plugin for PulpSync {
         }
         let site = run.pulp(&self.pulp).await?;
         let source = self.source(run).await?;
+        let ids: Vec<_> = repositories.keys().map(|repository| site.repository_id(repository)).collect();
+        run.announce_in_pulp(&site, &ids).await?;
         let mut names = Vec::new();
         for (repository, tags) in &repositories {
-            let brought = bring(run, &site, &source, repository, tags).await?;
+            match bring(run, &site, &source, repository, tags).await {
+                Ok(brought) => run.pulp.push(brought),
+                Err(error) => {
+                    // Where no pulp_publish follows, nobody else does it.
+                    if self.publish {
+                        site.withdraw(run).await;
+                    }
+                    return Err(error);
+                }
+            }
             names.extend(tags.iter().map(|tag| format!("{}/{repository}:{tag}", site.registry.host)));
-            run.pulp.push(brought);
         }
         if self.publish {
             names = site.publish(run).await?;
@@ -154,27 +172,36 @@ async fn bring(
         ca_cert: source.ca_cert.clone(),
         login: source.login(repository),
     };
-    let mut round = 1;
-    loop {
+    let mut brought: Option<PulpRepository> = None;
+    for round in 1.. {
         let there = site.client.repository(&name).await?;
-        let (version, found) = sync(run, site, &there, &remote).await?;
+        let brought = brought.get_or_insert_with(|| PulpRepository::new(&there, repository, false));
+        let synced = sync(run, site, &there, &remote).await;
+        let (version, found) = match synced {
+            Ok(synced) => synced,
+            Err(error) => {
+                site.remove_versions(run, &brought.made).await;
+                return Err(error);
+            }
+        };
+        brought.advance(version, &there.latest_version);
         let problem = compare(run, source, repository, tags, &found);
         match problem {
             None => {
-                let is_new = version != there.latest_version;
-                run.log().info(format!("{repository} is in Pulp, unpublished: {version}"));
-                let tags = found.into_iter().map(|(tag, digest)| (tag, Some(digest))).collect();
-                let base_path = repository.to_owned();
-                return Ok(PulpRepository { name, base_path, version, is_new, tags, holds_archives: false });
+                run.log().info(format!("{repository} is in Pulp, unpublished: {}", brought.version));
+                brought.tags = found.into_iter().map(|(tag, digest)| (tag, Some(digest))).collect();
+                brought.waiting = run.waiting_tags(repository);
+                return Ok(brought.clone());
             }
             Some(problem) if round < ROUNDS => run.log().warning(format!("{problem}; once more")),
             Some(problem) => {
+                site.remove_versions(run, &brought.made).await;
                 let hint = "does Pulp reach the same registry at `pulp.sync_from` as this build at `registries`?";
                 return Err(PluginError::remote(problem).with_hint(hint));
             }
         }
-        round += 1;
     }
+    Err(PluginError::internal("rounds without end"))
 }
 
 async fn sync(
@@ -191,8 +218,7 @@ async fn sync(
     Ok((version, found))
 }
 
-/// What is wrong with what Pulp took: a name that is not there, or stands for something else. A floating name may have
-/// been moved by another build meanwhile.
+/// What is wrong with what Pulp took: a name that is not there, or stands for something else.
 fn compare(
     run: &Run,
     source: &Source,
@@ -200,14 +226,13 @@ fn compare(
     tags: &[String],
     found: &BTreeMap<String, Digest>,
 ) -> Option<String> {
-    let floats = |tag: &str| run.tags.class(TagClass::Floating).iter().any(|name| name.tag() == Some(tag));
     for tag in tags {
         let Some(digest) = found.get(tag) else {
             return Some(format!("Pulp found no {repository}:{tag} at {}", source.uri.host));
         };
         let name: PullSpec = format!("{repository}:{tag}").parse().ok()?;
         let pushed = run.pushed_digest(&source.host, &name);
-        if let Some(pushed) = pushed.filter(|pushed| pushed != digest && !floats(tag)) {
+        if let Some(pushed) = pushed.filter(|pushed| pushed != digest) {
             return Some(format!("Pulp took {digest} as {repository}:{tag}, but {pushed} was pushed"));
         }
     }

@@ -22,7 +22,11 @@ pub fn plugin() -> PluginType {
         .argument("pulp_repo_prefix", "put before the names of Pulp's repositories; nothing by default")
         .accepts(&["dockpulp_loglevel"])
         .reads(&["`pulp` of config.yaml", "the annotation pulp-archive of worker builds", "all names of the image"])
-        .writes(&["file repositories in Pulp", "what pulp_publish publishes"])
+        .writes(&[
+            "file repositories in Pulp, named in the annotation pulp-repositories",
+            "what pulp_publish publishes",
+            "names that push_floating_tags moves at the end",
+        ])
 }
 
 struct PulpTag(PulpArgs);

@@ -1,35 +1,42 @@
 //! Builds whose images go to a real Pulp 3: fetched out of the registry, shown to clients after success only, pulled back;
-//! and what a user reads, and what stays where it was, when Pulp is down, slow, or fails in its parts.
+//! and what a user reads, and what stays where it was, when Pulp is down, slow, or fails in its parts. One Pulp for all.
 //!
-//! Needs: what scripts/pulp.sh needs, docker-registry, skopeo, runc. `OSBS_TEST_SKIP_REAL=1` skips.
+//! Needs: what scripts/pulp.sh needs, docker-registry, skopeo, runc, nginx, aiosmtpd, sqlite3. `OSBS_TEST_SKIP_REAL=1` skips.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which tell how long what takes")]
 
-#[path = "../../osbs-pulp/tests/support/mod.rs"]
+mod canary;
+mod kills;
+#[path = "../mail_server/mod.rs"]
+mod mail_server;
+#[path = "../../../osbs-pulp/tests/support/mod.rs"]
 mod pulp_server;
+mod tls;
+#[path = "../world/mod.rs"]
 mod world;
 
+use canary::Canary;
 use pulp_server::RealPulp;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use world::{Done, World, can_run, check_nothing_left};
+use world::gate::Gate;
+use world::{Done, World, can_run, check_nothing_left, wait_for};
 
 /// Beyond what the world writes: images are pushed to a registry of their own, from which Pulp fetches them.
-struct Site {
+struct Site<'a> {
     world: World,
     output: World,
-    pulp: RealPulp,
+    pulp: &'a RealPulp,
+    canary: Canary,
     begun: Instant,
 }
 
-impl Site {
-    fn new() -> Self {
-        let begun = Instant::now();
-        let site = Self { world: World::new(), output: World::bare(), pulp: RealPulp::start(), begun };
-        site.step("started");
-        site
+impl<'a> Site<'a> {
+    fn new(pulp: &'a RealPulp) -> Self {
+        let (world, output, begun) = (World::new(), World::bare(), Instant::now());
+        Self { world, output, pulp, canary: Canary::new(pulp), begun }
     }
 
     fn step(&self, what: &str) {
@@ -60,19 +67,12 @@ impl Site {
         let url = self.world.layered("web", &format!("RUN echo {what} >/what"));
         let done = self.world.build(&url, &[]);
         self.step(what);
+        self.canary.hear(&done);
         done
     }
 
-    /// The digest that clients of Pulp get for a name; nothing when they get none. By curl: skopeo speaks TLS first, which
-    /// makes Pulp's server wait for the end of a line.
     fn served(&self, name: &str) -> Option<String> {
-        let (repository, tag) = name.split_once(':').unwrap();
-        let url = format!("{}/v2/{repository}/manifests/{tag}", self.pulp.address("api"));
-        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
-        let script = "set -o pipefail; curl -fsS -H \"$0\" \"$1\" | sha256sum";
-        let got = Command::new("bash").args(["-c", script, accept, &url]).output().expect("bash starts");
-        let text = String::from_utf8(got.stdout).unwrap();
-        got.status.success().then(|| format!("sha256:{}", text.split_whitespace().next().unwrap()))
+        served(self.pulp, name)
     }
 
     /// A build that fails because of Pulp: one screen that says these things, clients see what they saw, and the registry
@@ -86,8 +86,6 @@ impl Site {
         }
         let told = done.err.lines().skip_while(|line| !line.contains("error")).count();
         assert!(told < 30, "{what}: more than one screen\n{}", done.err);
-        let said = format!("{}{}", done.out, done.err);
-        assert!(!said.contains(self.pulp.address("password")), "{what}: the password is shown");
         let release = self.release();
         let tags = self.output.tags("test/web");
         assert!(tags.contains(&format!("1-{release}")), "{what}: the registry keeps what Pulp may not have: {tags:?}");
@@ -102,6 +100,18 @@ impl Site {
         let releases = self.output.tags("test/web").into_iter().filter_map(|tag| tag.strip_prefix("1-")?.parse().ok());
         releases.max().unwrap_or_default()
     }
+}
+
+/// The digest that clients of Pulp get for a name; nothing when they get none. By curl: skopeo speaks TLS first, which
+/// makes Pulp's server wait for the end of a line.
+fn served(pulp: &RealPulp, name: &str) -> Option<String> {
+    let (repository, tag) = name.split_once(':').unwrap();
+    let url = format!("{}/v2/{repository}/manifests/{tag}", pulp.address("api"));
+    let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+    let script = "set -o pipefail; curl -fsS -H \"$0\" \"$1\" | sha256sum";
+    let got = Command::new("bash").args(["-c", script, accept, &url]).output().expect("bash starts");
+    let text = String::from_utf8(got.stdout).unwrap();
+    got.status.success().then(|| format!("sha256:{}", text.split_whitespace().next().unwrap()))
 }
 
 /// Everything of `to`, each connection after a delay.
@@ -134,6 +144,7 @@ fn copy(mut from: TcpStream, mut into: TcpStream) {
     let _ = into.shutdown(std::net::Shutdown::Write);
 }
 
+/// The digest that a record has for a registry.
 fn digest_of_annotation(record: &Value, host: &str) -> String {
     let digests = record["annotations"]["digests"].as_array().expect("digests");
     let there = digests.iter().find(|entry| entry["registry"] == host).expect("of Pulp");
@@ -145,7 +156,27 @@ fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
     if !can_run() {
         return;
     }
-    let site = Site::new();
+    let begun = Instant::now();
+    let pulp = RealPulp::start();
+    println!("started: {:.1} s", begun.elapsed().as_secs_f32());
+    std::thread::scope(|scope| {
+        let killed = scope.spawn(|| kills::check(&pulp));
+        let encrypted = scope.spawn(|| tls::check(&pulp));
+        let site = Site::new(&pulp);
+        let digest = check_success(&site);
+        // What comes now takes Pulp away from everybody.
+        let records = killed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        encrypted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        kills::check_uploads(&pulp, &(records + &kills::records(&site.world)));
+        site.step("killed and encrypted");
+        check_end_between(&site, &digest);
+        check_failures(&site);
+        site.canary.check_world(&site.world, &[&site.output.path("registry")]);
+    });
+}
+
+/// Builds that go well. Gives the digest that clients get at the end.
+fn check_success(site: &Site<'_>) -> String {
     let api = site.pulp.address("api").to_owned();
 
     // All is well, archives included.
@@ -162,10 +193,54 @@ fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
     assert_eq!(primary[0], format!("{}/test/web:1-1", site.registry()), "records tell of Pulp only: {primary}");
     assert_eq!(primary.as_array().unwrap().len(), 1, "{primary}");
     assert!(record["annotations"]["media-types"].to_string().contains("oci.image.index"), "{record}");
-    check_pull(&site);
-    check_archive(&site);
-    let digest = check_arrangement_4(&site);
+    check_pull(site);
+    check_archive(site);
+    check_arrangement_4(site)
+}
 
+/// Pulp's API dies between `pulp_sync` and `pulp_publish`; with it back, the same build succeeds.
+fn check_end_between(site: &Site<'_>, digest: &str) {
+    let gate = Gate::before(site.registry());
+    site.configure(&format!("url: 'http://{}'\n  timeout: 60", gate.address));
+    let url = site.world.layered("web", "RUN echo between >/what");
+    let earlier = site.world.newest("web");
+    let mut follower = site.world.start_build(&url, &[]);
+    wait_for("the build has a folder", 120, || site.world.newest("web") != earlier);
+    let build = site.world.newest("web").unwrap();
+    let log = site.world.path("home/builds/default").join(&build).join("events.jsonl");
+    gate.hold("/pulp/api/", move || world::read(&log).contains("\"plugin\":\"pulp_publish\""));
+    wait_for("pulp_publish asks Pulp", 300, || {
+        gate.held() > 0 || follower.try_wait().is_ok_and(|ended| ended.is_some())
+    });
+    site.pulp.kill("api");
+    gate.open();
+    let done = world::done(follower.wait_with_output().unwrap());
+    site.canary.hear(&done);
+    site.step("between");
+    assert_eq!(done.code, 4, "a remote failure\n{}\n{}", done.out, done.err);
+    for part in ["pulp_publish", "look for the distribution of test/web", "is Pulp up"] {
+        assert!(done.err.contains(part), "{part:?} is not in\n{}", done.err);
+    }
+    let name = format!("1-{}", site.release());
+    assert!(!site.world.plugins(&build, "exit").0.contains(&"delete_from_registry".to_owned()), "not in arrangement 6");
+    let record = site.world.record(&build);
+    assert!(record["annotations"]["pulp-repositories"].to_string().contains("test-web"), "{record}");
+    site.pulp.start_again("api");
+    assert_eq!(site.served("test/web:latest").as_deref(), Some(digest), "clients see what they saw");
+    assert_eq!(site.served(&format!("test/web:{name}")), None);
+    assert!(site.output.tags("test/web").contains(&name), "the registry keeps it");
+    let done = site.world.build(&url, &[]);
+    site.step("between, again");
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let served = site.served("test/web:latest");
+    assert!(served.is_some() && served.as_deref() != Some(digest));
+    assert_eq!(served, site.served(&format!("test/web:1-{}", site.release())));
+}
+
+/// Pulp down, slow, without its parts.
+fn check_failures(site: &Site<'_>) {
+    let api = site.pulp.address("api").to_owned();
+    let digest = site.served("test/web:latest").unwrap();
     // Pulp's upstream is not there.
     let nobody = format!("127.0.0.1:{}", world::free_port());
     site.configure(&format!("url: {api}\n  sync_from: 'http://{nobody}'"));
@@ -184,6 +259,7 @@ fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
     site.pulp.kill("content");
     site.configure(&format!("url: {api}\n  timeout: 20"));
     site.check_failure("content", &["pulp_pull", "did not serve", "within 20 s"], "");
+    assert_eq!(site.served("test/web:latest").as_ref(), Some(&digest), "floating names wait for everything else");
 
     // Nobody takes tasks.
     site.pulp.kill("worker");
@@ -198,9 +274,9 @@ fn images_go_through_pulp_and_nothing_is_lost_when_it_fails() {
 
 /// By `osbs.conf` alone, with the login in a secret. Its lists take the image out of the registry at the end. Gives the
 /// digest that clients get now.
-fn check_arrangement_4(site: &Site) -> String {
+fn check_arrangement_4(site: &Site<'_>) -> String {
     let login = site.world.path("login");
-    std::fs::create_dir(&login).unwrap();
+    std::fs::create_dir_all(&login).unwrap();
     for key in ["username", "password"] {
         std::fs::write(login.join(key), site.pulp.address(key)).unwrap();
     }
@@ -214,14 +290,22 @@ fn check_arrangement_4(site: &Site) -> String {
         site.pulp.address("api")
     );
     site.world.write_conf(&instance, "");
+    let text = std::fs::read_to_string(site.world.path("config.yaml")).unwrap();
+    let (from, to) = (&site.world.registry, &site.output.registry);
+    let text =
+        text.replace(&format!("registries: [{{url: 'http://{from}'"), &format!("registries: [{{url: 'http://{to}'"));
+    std::fs::write(site.world.path("config.yaml"), text).unwrap();
     let url = site.world.layered("web", "RUN echo four >/what");
     let done = site.world.build(&url, &["--arrangement-version", "4", "--platforms", "x86_64"]);
     site.step("arrangement 4");
+    site.canary.hear(&done);
     assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
     let digest = site.served("test/web:1-2").expect("clients of Pulp get it");
     assert_eq!(site.served("test/web:latest").as_ref(), Some(&digest));
     assert!(site.served("test/web:1-1").is_some(), "earlier names stay");
     let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-2");
+    let build = site.world.newest("web").unwrap();
+    assert!(site.world.has_said(&build, &format!("deleted {}/test/web@", site.output.registry)));
     assert_eq!(code, 404, "the registry was only the way to Pulp");
     let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-1");
     assert_eq!(code, 200, "what another build has pushed stays");
@@ -229,7 +313,7 @@ fn check_arrangement_4(site: &Site) -> String {
 }
 
 /// The whole image, layers and all, comes out of Pulp.
-fn check_pull(site: &Site) {
+fn check_pull(site: &Site<'_>) {
     let image = format!("docker://{}/test/web:latest", site.registry());
     let target = format!("dir:{}", site.world.path("pulled").display());
     let login = format!("{}:{}", site.pulp.address("username"), site.pulp.address("password"));
@@ -242,7 +326,7 @@ fn check_pull(site: &Site) {
 }
 
 /// The archive under the image's names, as it was uploaded.
-fn check_archive(site: &Site) {
+fn check_archive(site: &Site<'_>) {
     let worker = site.world.builds().into_iter().find(|build| build["type"] == "worker").unwrap();
     let record = site.world.record(worker["name"].as_str().unwrap());
     let uploaded = record["annotations"]["pulp-archive"].clone();
