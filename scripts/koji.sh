@@ -3,7 +3,7 @@
 #
 # usage: scripts/koji.sh install CACHE        once a CACHE (half a minute)
 #        scripts/koji.sh bin CACHE            the same, and prints the folder with `koji` and `python`
-#        scripts/koji.sh test CACHE           checks and tests integrations/koji
+#        scripts/koji.sh test CACHE           checks and tests integrations/koji; OSBS names the program
 #
 # Modules that are slow to build come from Debian: python3-gssapi, python3-rpm.
 set -euo pipefail
@@ -54,6 +54,8 @@ install() {
 
 test_plugins() {
   cd "$here/../integrations/koji"
+  OSBS=$(realpath "${OSBS:-$here/../target/debug/osbs}")
+  export OSBS
   # Nothing is left in the source tree.
   export PYTHONDONTWRITEBYTECODE=1
   "$bin/ruff" format --no-cache --diff --quiet .

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 HERE = Path(__file__).resolve().parent
 KOJI = Path(sys.executable).with_name("koji")
@@ -46,12 +46,14 @@ def write_configuration(folder: Path, server: str, extra: str = "") -> Path:
     return conf
 
 
-def run_koji(folder: Path, conf: Path, arguments: List[str], terminal: bool = False) -> Ended:
-    """Runs it. With `terminal`, its standard input is one, and it is in its foreground."""
+def run_koji(
+    folder: Path, conf: Path, arguments: List[str], terminal: bool = False, command: Optional[List[str]] = None
+) -> Ended:
+    """Runs it, or another command. With `terminal`, its standard input is one, and it is in its foreground."""
     pauses = folder / "pauses"
     # The program takes name and password from its command line only.
     login = ["--user", "mwells", "--password", "PASSWORD"]
-    command = [sys.executable, "-c", START, str(pauses), str(KOJI), "-c", str(conf), *login, *arguments]
+    command = command or [sys.executable, "-c", START, str(pauses), str(KOJI), "-c", str(conf), *login, *arguments]
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "COLUMNS": "120"}
     if not terminal:
         ended = subprocess.run(
@@ -63,7 +65,7 @@ def run_koji(folder: Path, conf: Path, arguments: List[str], terminal: bool = Fa
     if child == 0:
         for path, number in ((out, 1), (err, 2)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        os.execve(sys.executable, command, environment)
+        os.execve(command[0], command, environment)
     watchdog = threading.Timer(DEADLINE, os.kill, (child, 9))
     watchdog.start()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,6 +1,6 @@
-"""What the official `koji` prints, given what the recorded hub answers: `stock/NAME.txt` for each of `stock/commands.json`.
+"""What the official `koji` prints, given what the recorded hub answers: `stock/NAME.txt` for `stock/commands.json`.
 
-A hub of ours is right when the same commands print the same against it. STOCK_WRITE=1 writes the files anew.
+A hub of ours is right when the same commands print the same against it. STOCK_WRITE=1 writes the files.
 """
 
 import json

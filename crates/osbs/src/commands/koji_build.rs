@@ -154,7 +154,7 @@ async fn submit(
 /// A client of the profile's hub, which tells when it has to wait.
 fn client(session: &Session, profile: &Profile, login: Login) -> Result<Koji, Failure> {
     let mut settings = Settings::default();
-    if !session.global().quiet {
+    if !session.is_quiet() {
         settings.on_retry = Some(Arc::new(|retried: &osbs_koji::Retried| {
             if retried.delay.as_secs() > 0 {
                 eprintln!("waiting for the Koji hub {}: {}", retried.hub, retried.reason);
@@ -192,7 +192,7 @@ pub(crate) async fn run(session: &Session, args: KojiBuildArgs) -> Result<u8, Fa
         Err(problem) => return Ok(usage(session, problem, "koji list-targets shows all targets")),
     };
     let page = profile.page("taskinfo", "taskID", &task.to_string());
-    let text = !session.wants_json() && !session.global().quiet;
+    let text = !session.wants_json() && !session.is_quiet();
     if text {
         session.print(&format!("Created task: {task}\nTask info: {page}\n"));
     }
@@ -208,7 +208,7 @@ pub(crate) async fn run(session: &Session, args: KojiBuildArgs) -> Result<u8, Fa
 }
 
 fn text_logs(session: &Session, args: &KojiBuildArgs) -> bool {
-    !args.no_logs && !session.global().quiet
+    !args.no_logs && !session.is_quiet()
 }
 
 /// Shows the result of a task that ended, and tells the exit code.

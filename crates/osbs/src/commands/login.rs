@@ -24,7 +24,7 @@ fn failed(error: &std::io::Error) -> Failure {
 }
 
 /// One line of standard input, which a terminal does not show.
-fn ask(prompt: &str) -> Result<Secret, Failure> {
+pub(super) fn ask(prompt: &str) -> Result<Secret, Failure> {
     let stdin = std::io::stdin();
     let shown = stdin.is_terminal().then(|| tcgetattr(&stdin).ok()).flatten();
     if let Some(shown) = &shown {
