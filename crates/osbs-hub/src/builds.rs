@@ -360,7 +360,8 @@ pub(crate) fn last_release(tx: &Transaction<'_>, name: &str, version: &str) -> R
 
 /// Ids of the types of builds, with the build's own: `{"image": {...}}` without their members.
 pub(crate) fn types(tx: &Transaction<'_>, id: i64) -> Result<Vec<String>, CallError> {
-    let sql = "SELECT btype.name FROM build_types JOIN btype ON btype.id = btype_id WHERE build_id = ? ORDER BY btype_id";
+    let sql =
+        "SELECT btype.name FROM build_types JOIN btype ON btype.id = btype_id WHERE build_id = ? ORDER BY btype_id";
     let mut statement = tx.prepare_cached(sql)?;
     let names = statement.query_map([id], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)

@@ -13,7 +13,7 @@ use rusqlite::Transaction;
 use std::sync::Arc;
 
 /// Calls that a `multiCall` may not hold.
-const NOT_IN_MULTICALL: &[&str] = &["login", "sslLogin", "multiCall", "system.multicall"];
+const NOT_IN_MULTICALL: &[&str] = &["login", "sslLogin", "multiCall", "system.multicall", "uploadFile"];
 
 /// A session that is read with is marked as used at most this often, in microseconds.
 const TOUCH: i64 = 300_000_000;
@@ -30,6 +30,9 @@ pub(crate) async fn call(
 ) -> Result<Value, Fault> {
     if method == "login" {
         caller.verified = login::verify(&hub, &caller, params.clone()).await?;
+    }
+    if method == "CGImport" {
+        crate::import::measure(hub.clone(), caller.clone(), params.clone()).await?;
     }
     let many = matches!(method.as_str(), "multiCall" | "system.multicall");
     let calls = if many { Some(Item::all_of(&params).map_err(CallError::into_fault)) } else { None };

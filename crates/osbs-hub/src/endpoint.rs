@@ -1,6 +1,6 @@
 //! Requests over HTTP: calls, raw uploads, files (client-and-koji 5.1). Must not know methods.
 
-use crate::KOJI_VERSION;
+use crate::{KOJI_VERSION, files, uploads};
 use crate::dispatch;
 use crate::hub::HubState;
 use crate::sessions::{Caller, ClientCertificate, Credentials};
@@ -34,7 +34,7 @@ async fn answer(State(hub): State<Arc<HubState>>, Extension(peer): Extension<Pee
     let path = request.uri().path();
     let is_file = path == FILES || path.strip_prefix(FILES).is_some_and(|rest| rest.starts_with('/'));
     let mut response = if is_file && matches!(*request.method(), Method::GET | Method::HEAD) {
-        StatusCode::NOT_FOUND.into_response()
+        files::serve(hub, request).await
     } else if request.method() != Method::POST {
         let allow = if is_file { "GET, HEAD" } else { "POST" };
         let text = "Method Not Allowed\nThis is an XML-RPC server. Only POST requests are accepted.\n";
@@ -57,7 +57,7 @@ async fn post(hub: Arc<HubState>, peer: Peer, request: Request) -> Response {
         Err(fault) => return xml(encode_fault(&fault)),
     };
     let result = if is_upload {
-        raw_upload(hub, caller, query.pairs, body).await
+        uploads::raw_upload(hub, caller, query.pairs, body).await
     } else {
         match read(&hub, &head.headers, body).await {
             Ok(call) => dispatch::call(hub, caller, call.method, call.params).await,
@@ -144,14 +144,4 @@ fn credentials(id: Option<&str>, key: Option<&str>, number: Option<&str>) -> Res
     let number = number.map(str::trim).filter(|number| !number.is_empty() && *number != "None");
     let call_number = number.map(|number| number.parse().map_err(|_| malformed("callnum"))).transpose()?;
     Ok(Credentials { session_id, key, call_number })
-}
-
-/// `rawUpload`: the body is the bytes, the arguments are in the query.
-async fn raw_upload(
-    _hub: Arc<HubState>,
-    _caller: Caller,
-    _query: Vec<(String, String)>,
-    _body: Body,
-) -> Result<osbs_koji::Value, Fault> {
-    Err(Fault::new(FaultCode::GenericError, "Invalid method: rawUpload"))
 }

@@ -95,6 +95,12 @@ pub enum HubError {
     /// Its database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// What an import had not finished when the hub was stopped cannot be brought to an end.
+    #[error("an import that was interrupted cannot be brought to an end: {text}")]
+    Recovery {
+        /// Why.
+        text: String,
+    },
     /// A statement to it.
     #[error("the hub's database failed")]
     Statement(#[from] rusqlite::Error),
@@ -132,6 +138,8 @@ pub(crate) struct HubState {
     pub topdir: PathBuf,
     pub settings: Settings,
     pub brake: Brake,
+    /// Checksums of uploads that an import will ask for.
+    pub sums: crate::import::Sums,
     /// Passwords are checked two at a time: each takes 19 MiB and some 30 ms of a core.
     pub hashing: tokio::sync::Semaphore,
     clock: Clock,
@@ -173,8 +181,9 @@ impl Hub {
         make_folders(&topdir)?;
         let database = Database::open(&topdir.join("hub.db"))?;
         let tls = tls.as_ref().map(TlsFiles::load).transpose()?;
-        let (brake, hashing) = (Brake::default(), tokio::sync::Semaphore::new(2));
-        let state = Arc::new(HubState { database, topdir, settings, brake, hashing, clock, log });
+        let (brake, sums, hashing) = (Brake::default(), crate::import::Sums::default(), tokio::sync::Semaphore::new(2));
+        let state = Arc::new(HubState { database, topdir, settings, brake, sums, hashing, clock, log });
+        crate::import::recover(&state).map_err(|error| HubError::Recovery { text: error.into_fault().text })?;
         Ok(Self { state, tls })
     }
 

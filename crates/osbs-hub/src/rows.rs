@@ -68,7 +68,11 @@ impl QueryOpts {
     pub(crate) fn read(value: &Value) -> Result<Self, CallError> {
         let mut opts = Self::default();
         let Some(members) = value.as_struct() else {
-            return if value.is_nil() { Ok(opts) } else { Err(crate::call::wrong_type("queryOpts", "a struct", value)) };
+            return if value.is_nil() {
+                Ok(opts)
+            } else {
+                Err(crate::call::wrong_type("queryOpts", "a struct", value))
+            };
         };
         for (name, value) in members {
             match (name.as_str(), value) {

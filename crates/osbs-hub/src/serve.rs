@@ -37,6 +37,8 @@ impl Hub {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let tasks = TaskTracker::new();
         let farewell = CancellationToken::new();
+        let scheduler = tokio::spawn(crate::scheduler::run(self.state.clone()));
+        let _stopped = tokio_util::task::AbortOnDropHandle::new(scheduler);
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { break };
             let (stream, address) = tokio::select! {

@@ -3,19 +3,28 @@
 //! Every area exports `METHODS`. The role and the parameters of a method are data: a call without the role, or with
 //! other arguments, does not reach the handler.
 
+mod archives;
 mod btypes;
+mod builds;
 mod channels;
+mod containers;
 mod content_generators;
 mod events;
 mod history;
+mod host_calls;
 mod hosts;
-mod inheritance;
+mod imports;
+pub(crate) mod inheritance;
 pub(crate) mod login;
-mod packages;
+pub(crate) mod packages;
 mod permissions;
+mod rpms;
 mod system;
-mod tags;
+mod tagging;
+pub(crate) mod tags;
 mod targets;
+mod task_output;
+mod tasks;
 mod users;
 
 use crate::call::Call;
@@ -60,19 +69,28 @@ pub(crate) const fn write(
 }
 
 const AREAS: &[&[Method]] = &[
+    archives::METHODS,
     btypes::METHODS,
+    builds::METHODS,
     channels::METHODS,
+    containers::METHODS,
     content_generators::METHODS,
     events::METHODS,
     history::METHODS,
+    host_calls::METHODS,
     hosts::METHODS,
+    imports::METHODS,
     inheritance::METHODS,
     login::METHODS,
     packages::METHODS,
     permissions::METHODS,
+    rpms::METHODS,
     system::METHODS,
+    tagging::METHODS,
     tags::METHODS,
     targets::METHODS,
+    task_output::METHODS,
+    tasks::METHODS,
     users::METHODS,
 ];
 

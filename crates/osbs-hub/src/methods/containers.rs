@@ -1,0 +1,44 @@
+//! What the hub plugin of koji-containerbuild adds (client-and-koji 4.2): it makes tasks and checks nothing of them.
+
+use super::{Answer, Method, tasks, write};
+use crate::call::{Call, Id};
+use crate::call_error::fault;
+use crate::parameters::{Default, Parameter, optional, or, required};
+use crate::role::{Role, has_permission};
+use crate::tasks::{DEFAULT_PRIORITY, NewTask, create};
+use osbs_koji::{FaultCode, Struct, Value};
+
+/// The channel unless the caller names one.
+const CHANNEL: Default = Default::Text("container");
+
+const PARAMETERS: &[Parameter] =
+    &[required("src"), required("target"), optional("opts"), optional("priority"), or("channel", CHANNEL)];
+
+pub(crate) const METHODS: &[Method] = &[
+    write("buildContainer", Role::TaskOwner, PARAMETERS, |call| submit(call, "buildContainer")),
+    write("createContainer", Role::TaskOwner, PARAMETERS, |call| submit(call, "createContainer")),
+];
+
+fn submit(call: &mut Call<'_>, method: &str) -> Answer {
+    let owner = call.user()?.user_id;
+    let extra = call.int_or_nil("priority")?.unwrap_or(0);
+    if extra < 0 && !has_permission(call.tx, owner, "admin")? {
+        return Err(fault(FaultCode::ActionNotAllowed, "only admins may create high-priority tasks"));
+    }
+    let opts = match call.value("opts") {
+        Value::Nil => Value::Struct(Struct::new()),
+        opts => opts.clone(),
+    };
+    let channel = call.id_or_nil("channel")?.unwrap_or_else(|| Id::Name("container".to_owned()));
+    let task = NewTask {
+        method,
+        request: &[call.value("src").clone(), call.value("target").clone(), opts],
+        owner,
+        channel_id: tasks::channel(call.tx, &channel)?,
+        arch: "noarch",
+        priority: DEFAULT_PRIORITY.saturating_add(extra),
+        parent: None,
+        label: None,
+    };
+    create(call.tx, call.now, &task).map(Value::Int)
+}
