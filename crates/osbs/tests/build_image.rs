@@ -9,8 +9,8 @@ use std::process::Command;
 use world::{Done, World, can_run, done};
 
 /// The image's files, out of the archive that was made of it.
-fn unpack(world: &World, archive: &Path) -> (PathBuf, Value) {
-    let (layout, root) = (world.path("layout"), world.path("rootfs"));
+fn unpack(archive: &Path) -> (PathBuf, Value) {
+    let (layout, root) = (archive.with_extension("layout"), archive.with_extension("rootfs"));
     for folder in [&layout, &root] {
         fs::create_dir(folder).expect("made");
     }
@@ -35,7 +35,7 @@ fn in_container(world: &World, root: &Path, name: &str, env: &[String], args: &[
     let path = bundle.join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
     let folder = world.folder.path().display().to_string();
-    let all: Vec<String> = (0..=40).filter_map(capability).collect();
+    let all = capabilities();
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(args);
     config["process"]["env"] = json!(env);
@@ -61,55 +61,15 @@ fn in_container(world: &World, root: &Path, name: &str, env: &[String], args: &[
     done(output)
 }
 
-/// The name of a capability that this machine has.
-fn capability(number: u32) -> Option<String> {
-    const NAMES: [&str; 41] = [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ];
+/// Those that this process has, by name. `setpriv` lists all in the order of their numbers.
+fn capabilities() -> Vec<String> {
+    let output = Command::new("setpriv").arg("--list-caps").output().expect("setpriv: apt-get install util-linux");
     let status = fs::read_to_string("/proc/self/status").expect("proc");
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line").trim();
     let mask = u64::from_str_radix(mask, 16).expect("hex");
-    (mask >> number & 1 == 1).then(|| format!("CAP_{}", NAMES[number as usize]))
+    let names = String::from_utf8(output.stdout).expect("UTF-8");
+    let own = names.lines().enumerate().filter(|(number, _)| mask >> number & 1 == 1);
+    own.map(|(_, name)| format!("CAP_{}", name.trim().to_uppercase())).collect()
 }
 
 #[test]
@@ -120,9 +80,10 @@ fn the_buildroot_runs_the_reactor() {
     let world = World::new();
     let archive = world.path("buildroot.tar");
     let output = format!("docker-archive:{}", archive.display());
+    let tag = format!("{}/osbs-buildroot:1", world.registry);
     let plain = ["--", "--compression", "none"];
-    world.ok(&[&["create-build-image", "--tag", "osbs-buildroot:1", "-o", &output][..], &plain].concat());
-    let (root, config) = unpack(&world, &archive);
+    world.ok(&[&["create-build-image", "--tag", &tag, "-o", &output, "-o", "push"][..], &plain].concat());
+    let (root, config) = unpack(&archive);
     let command = json!(["/usr/bin/osbs", "--verbose", "reactor", "inside-build"]);
     assert_eq!(config["config"]["Cmd"], command);
     let mut env: Vec<String> = config["config"]["Env"]
@@ -148,6 +109,30 @@ fn the_buildroot_runs_the_reactor() {
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     assert!(ran.err.contains("atomic_reactor.plugins.docker_api - INFO - "), "{}", ran.err);
     assert!(!world.tags("test/inside").is_empty(), "it was pushed from inside");
+    on_a_base_image(&world, &tag, &env);
+}
+
+/// The base is an image of a registry that has what is needed but this program, and lacks a file.
+fn on_a_base_image(world: &World, base: &str, env: &[String]) {
+    let archive = world.path("upon.tar");
+    let output = format!("docker-archive:{}", archive.display());
+    let made = ["create-build-image", "--base", base, "--tag", "upon:1", "-o", &output];
+    let commands =
+        ["--run", "cp /bin/sh /usr/bin/osbs && ! osbs --version", "--run", "echo \"prepared by $0\" >/prepared"];
+    world.ok(&[&made[..], &commands, &["--", "--compression", "none", "--insecure"]].concat());
+    let (root, config) = unpack(&archive);
+    assert_eq!(config["config"]["Cmd"], json!(["/usr/bin/osbs", "--verbose", "reactor", "inside-build"]));
+    let told = in_container(
+        world,
+        &root,
+        "upon",
+        env,
+        &["sh", "-c", "read -r line </prepared && echo \"$line\" && osbs --version"],
+    );
+    let expected = concat!("prepared by /bin/sh\nosbs ", env!("CARGO_PKG_VERSION"));
+    assert_eq!((told.code, told.out.trim()), (0, expected), "{}", told.err);
+    let ran = in_container(world, &root, "again", env, &["osbs", "reactor", "inside-build", "--input", "env"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
 }
 
 #[test]
