@@ -64,7 +64,8 @@ fn links(line: &str) -> Vec<&str> {
 fn chapters() -> Vec<String> {
     let summary = read(&root().join("docs/SUMMARY.md"));
     let mut names: Vec<String> = Vec::new();
-    for target in summary.lines().flat_map(links).filter(|target| !target.contains('/')) {
+    let files = summary.lines().flat_map(links).filter_map(|target| target.split('#').next());
+    for target in files.filter(|target| !target.contains('/')) {
         let file = target.split('#').next().unwrap_or(target);
         if !names.iter().any(|name| name == file) {
             names.push(file.to_owned());
@@ -152,6 +153,8 @@ fn configuration_problem(block: &Block) -> Option<String> {
         ("ini", "image-build.conf") => {
             osbs_config::parse_image_build_conf(&block.text, file).err().map(|error| format!("{error:?}"))
         }
+        // The first is read by the hub's own builder too, the second by systemd.
+        ("ini", "kojid.conf" | "osbs-kojid.service") => None,
         ("json", _) => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
         ("yaml" | "ini", _) => {
             Some(format!("of which file is it? write ```{kind} config.yaml, say, or ```{kind} config.yaml, in part"))
@@ -301,6 +304,14 @@ fn what_stands_for_any_text_is_understood() {
     }
 }
 
+/// The official command line of Koji.
+fn koji() -> PathBuf {
+    let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| root().join(".cache"), PathBuf::from);
+    let output = Command::new(root().join("scripts/koji.sh")).arg("bin").arg(cache).output().expect("bash starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("koji")
+}
+
 /// A home with nothing in it, and the port of the registry that the book starts in it.
 struct Home {
     folder: tempfile::TempDir,
@@ -314,6 +325,7 @@ impl Home {
         fs::create_dir(&bin).expect("made");
         std::os::unix::fs::symlink(world::OSBS, bin.join("osbs")).expect("linked");
         std::os::unix::fs::symlink(root(), folder.path().join("osbs")).expect("linked");
+        std::os::unix::fs::symlink(koji(), bin.join("koji")).expect("linked");
         Self { folder, port: world::free_port() }
     }
 
