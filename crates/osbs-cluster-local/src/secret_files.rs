@@ -3,7 +3,7 @@
 use crate::layout::{Home, check_name, make_dir, storage};
 use osbs_cluster::{ClusterError, SecretData};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 /// In the folder of a secret as a build sees it whose secret it is not. No key can have that name.
@@ -32,7 +32,9 @@ pub(crate) fn put(home: &Home, namespace: &str, name: &str, data: &SecretData) -
     let all = home.secrets(namespace);
     make_dir(&all)?;
     // A leading dot: no secret can have that name.
-    let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(&all).map_err(storage("make a folder", &all))?;
+    let private = std::fs::Permissions::from_mode(0o700);
+    let fresh = tempfile::Builder::new().prefix(".new-").permissions(private).tempdir_in(&all);
+    let fresh = fresh.map_err(storage("make a folder", &all))?;
     for key in data.keys() {
         let path = fresh.path().join(key);
         let mut file = std::fs::OpenOptions::new()

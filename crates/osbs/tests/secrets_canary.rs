@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +28,10 @@ const FILE: &str = "kanari/file+vogel=5";
 const VARIABLE: &str = "kanari/variable+vogel=6";
 const UNKNOWN_KEY: &str = "kanari/key+vogel=7";
 const IN_REPOSITORY_FILE: &str = "kanari/repofile+vogel=8";
+const ADDED: &str = "kanari/added+vogel=9";
 
-const ALL: [&str; 9] = [SMTP, TOKEN, REPOSITORY, GIT, FILE, VARIABLE, UNKNOWN_KEY, IN_REPOSITORY_FILE, RED.password];
+const ALL: [&str; 10] =
+    [SMTP, TOKEN, REPOSITORY, GIT, FILE, VARIABLE, UNKNOWN_KEY, IN_REPOSITORY_FILE, ADDED, RED.password];
 
 fn in_url(secret: &str) -> String {
     secret
@@ -188,13 +191,15 @@ fn repository_server() -> (String, Arc<Mutex<usize>>) {
     let served = Arc::<Mutex<usize>>::default();
     let (count, own) = (Arc::clone(&served), address.clone());
     std::thread::spawn(move || {
-        let wanted =
-            format!("authorization: basic {}", base64(format!("alice:{REPOSITORY}").as_bytes())).to_lowercase();
+        let login = |who: &str| format!("authorization: basic {}", base64(who.as_bytes())).to_lowercase();
+        let logins = [login(&format!("alice:{REPOSITORY}")), login(&format!("carl:{ADDED}"))];
         for mut client in listener.incoming().flatten() {
             let lines = BufReader::new(client.try_clone().expect("a socket")).lines();
             let head: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-            let right = head.iter().any(|line| line.to_lowercase() == wanted);
-            let (status, body) = if right {
+            let right = head.iter().any(|line| logins.contains(&line.to_lowercase()));
+            let (status, body) = if right && head[0].contains("/added.txt") {
+                ("200 OK", "added\n".to_owned())
+            } else if right {
                 *count.lock().expect("no panic") += 1;
                 let url = format!("http://bob:{}@{own}/packages", in_url(IN_REPOSITORY_FILE));
                 ("200 OK", format!("[site]\nname=site\nbaseurl={url}\npassword={IN_REPOSITORY_FILE}\n"))
@@ -237,12 +242,55 @@ fn check_shown(world: &World, canaries: &Canaries) {
         let done = world.run(args);
         canaries.check(&format!("osbs {args:?}"), (done.out + &done.err).as_bytes());
     }
-    let sql = "SELECT record FROM builds; SELECT record FROM build_configs; SELECT data FROM config_maps;";
+    let sql = "SELECT record, env FROM builds; SELECT record FROM build_configs; SELECT data FROM config_maps;";
     let dump = Command::new("sqlite3").arg(world.path("home/cluster.db")).arg(sql).output().expect("sqlite3 starts");
     assert!(dump.stdout.len() > 1000);
     canaries.check("the cluster's records", &dump.stdout);
     assert!(canaries.check_files(&world.path("home/builds")) > 4);
     assert!(canaries.check_files(&world.path("home/store")) > 10);
+}
+
+/// Every byte of the cluster's folder, whatever is in it, but for the secrets themselves; and nobody else may look.
+#[track_caller]
+fn check_home(world: &World, canaries: &Canaries) {
+    let home = world.path("home");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&home), 0o700);
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir(&home).expect("a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_file() {
+            canaries.check(&name, &fs::read(entry.path()).expect("read"));
+            assert!(!name.starts_with("cluster.db") || mode(&entry.path()) == 0o600, "{name}");
+        } else if name == "secrets" {
+            check_private(&entry.path());
+        } else {
+            canaries.check_files(&entry.path());
+        }
+        seen.insert(name);
+    }
+    for name in ["builds", "cluster.db", "secrets", "store"] {
+        assert!(seen.contains(name), "{seen:?}");
+    }
+}
+
+#[track_caller]
+fn check_private(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let (path, metadata) = (entry.path(), entry.metadata().expect("there"));
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        if metadata.is_dir() {
+            check_private(&path);
+        }
+    }
+}
+
+/// Whether a file below the folder, unpacked where it is compressed, holds the text.
+fn some_file_holds(folder: &Path, text: &str) -> bool {
+    let found = Command::new("grep").args(["-rlzF", "--", text]).arg(folder).output().expect("grep starts");
+    let script = "find \"$0\" -type f -exec sh -c 'for file; do gzip -dc \"$file\" 2>/dev/null; done' sh {} +";
+    let unpacked = Command::new("sh").args(["-c", script]).arg(folder).output().expect("sh starts").stdout;
+    !found.stdout.is_empty() || unpacked.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 #[test]
@@ -268,14 +316,19 @@ fn in_a_build_of_the_pipeline() {
     fs::write(&password, SMTP).expect("written");
     world.ok(&["config", "set-secret", "smtp", &password.display().to_string()]);
     let write = |push: &str| {
-        world.write_conf(&format!("can_orchestrate = true\ntoken = {TOKEN}\n"), "");
+        let conf = format!(
+            "can_orchestrate = true\ntoken = {TOKEN}\ntoken_secrets = push wrong smtp\nsource_registry_uri = http://{0}\n\
+             registry_uri = http://{1}\nregistry_api_versions = v2\nsmtp_host = {2}\nsmtp_from = o@example.org\n",
+            world.registry, registry.host, mail.address
+        );
+        world.write_conf(&conf, "");
         let config = format!(
             "version: 1\nclusters:\n  x86_64: [{{name: local, max_concurrent_builds: 4}}]\n\
              source_registry: {{url: 'http://{}', insecure: true}}\n\
              registries: [{{url: 'http://{}', auth: {{cfg_path: /var/run/secrets/atomic-reactor/{push}}}}}]\n\
              smtp: {{host: '{}', from_address: o@example.org, additional_addresses: [al@example.org], tls: starttls,\n  \
              ca_file: '{}', auth: {{username: osbs, password_path: /var/run/secrets/atomic-reactor/smtp}}}}\n\
-             required_secrets: [push, wrong, smtp]\nsites_own: {{password: '{UNKNOWN_KEY}', url: 'https://u:{}@h/'}}\n",
+             required_secrets: [push, wrong, smtp]\nfetch: {{allow: [127.0.0.1]}}\nsites_own: {{password: '{UNKNOWN_KEY}', url: 'https://u:{}@h/'}}\n",
             world.registry,
             registry.host,
             mail.address,
@@ -293,13 +346,34 @@ fn in_a_build_of_the_pipeline() {
 
     // All is well.
     write("push");
-    let good = world.layered(
-        "good",
-        "RUN echo built; cat /proc/self/environ /var/run/secrets/*/*/* /run/secrets/*/* > /found; cat /found; env",
-    );
+    let added = format!("ADD http://carl:{}@{repository}/added.txt /opt/added\n", in_url(ADDED));
+    let run =
+        "RUN echo built; cat /proc/self/environ /var/run/secrets/*/*/* /run/secrets/*/* > /found; cat /found; env";
+    let good = world.layered("good", &format!("{added}{run}"));
     let done = world.build(&good, &["--add-yum-repo", &yum]);
     assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
     check_told("osbs build", &done);
+    let worker = worker_of(&world.newest("good").expect("a build"), "x86_64");
+    assert!(world.has_said(&worker, "a URL with a login in line 3"), "of the Dockerfile in the repository");
+    let one = world.build(
+        &world.layered("one", &added),
+        &["--arrangement-version", "1", "--platforms", "x86_64", "--add-yum-repo", &yum],
+    );
+    assert_eq!(one.code, 0, "{}\n{}", one.out, one.err);
+    check_told("osbs build of arrangement 1", &one);
+    for (version, worker) in [("6", &[][..]), ("1", &["--worker", "x86_64"]), ("6", &["--worker", "x86_64"])] {
+        let request =
+            ["build-json", "--git-url", &good, "--git-branch", "main", "--user", "me", "--platforms", "x86_64"];
+        let yum = ["--add-yum-repo", &yum, "--arrangement-version", version];
+        let done = world.run(&[&request[..], &yum, worker].concat());
+        assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+        assert!(
+            done.out.contains("plugins") && done.out.contains(&format!("http://***@{repository}/")),
+            "{}",
+            done.out
+        );
+        check_told("osbs build-json", &done);
+    }
     assert!(*served.lock().expect("no panic") > 0, "the file of the repository was fetched with its login");
     let digests: Value = world.record(&world.newest("good").expect("a build"))["annotations"]["digests"].clone();
     assert!(digests.to_string().contains(&registry.host), "pushed with the login: {digests}");
@@ -323,13 +397,17 @@ fn in_a_build_of_the_pipeline() {
     watch.check();
 
     let mails = mail.mails();
-    assert_eq!(mails.len(), 4, "{mails:#?}");
+    assert_eq!(mails.len(), 5, "{mails:#?}");
     for mail in mails {
         canaries.check("a mail", mail.to_string().as_bytes());
     }
     check_shown(&world, &canaries);
+    check_home(&world, &canaries);
+    // The image tells where its file came from, and not how to get in.
+    let of_image = format!("ADD http://***@{repository}/added.txt");
+    assert!(some_file_holds(&registry.folder.join("data"), &of_image), "the Dockerfile that is kept in the image");
+    assert!(some_file_holds(&registry.folder.join("data"), &format!("ADD http://{repository}/added.txt")), "history");
     assert!(canaries.check_files(&registry.folder.join("data")) > 5, "layers, configurations, manifests");
-    let worker = worker_of(&world.newest("good").expect("a build"), "x86_64");
     assert!(world.has_said(&worker, "built"));
     world::check_nothing_left(&world);
 }
