@@ -32,12 +32,13 @@ const BACKGROUND_PRIORITY: i64 = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     osbs koji-build --git-branch f40 f40-container-candidate \\\n    \
-        git+https://src.example.com/containers/rsyslog#0b7e1f5d3c2a49680123456789abcdef01234567\n  \
-    osbs koji-build --git-branch f40 --scratch --arch-override x86_64 TARGET URL#COMMIT    one platform, nothing kept\n  \
-    osbs koji-build --git-branch f40 --nowait TARGET URL#COMMIT                            only start it\n  \
-    osbs koji-build --git-branch f40 --output json TARGET URL#COMMIT 2>build.log           for programs\n\n\
-    Exit codes: 0 the build ended well, or was only started; 1 it failed or was cancelled; 2 the command line, an unknown\n\
-    target or a locked tag; 3 the hub does not allow it; 4 the hub failed; 130 no longer watching (the build goes on).")]
+        git+https://src.example.com/containers/rsyslog#0b7e1f5d3c2a4968\n\n  \
+    one platform, nothing kept:  ... --scratch --arch-override x86_64 TARGET URL#COMMIT\n  \
+    only start it:               ... --nowait TARGET URL#COMMIT\n  \
+    for programs:                ... --wait --output json TARGET URL#COMMIT 2>build.log\n\n\
+    Exit codes: 0 the build ended well, or was only started; 1 it failed or was cancelled;\n\
+    2 the command line, an unknown target or a locked tag; 3 the hub does not allow it;\n\
+    4 the hub failed; 130 no longer watching (the build goes on).")]
 pub(crate) struct KojiBuildArgs {
     #[command(flatten)]
     pub(crate) output: OutputArg,
