@@ -61,7 +61,7 @@ test_plugins() {
   "$bin/ruff" format --no-cache --diff --quiet .
   "$bin/ruff" check --no-cache --quiet .
   "$bin/mypy" --cache-dir "$home/mypy" cli hub tests
-  "$bin/pytest"
+  "$bin/pytest" -n 2
 }
 
 install

@@ -196,7 +196,10 @@ def _task_options(parser: OptionParser, given: Values, flatpak: bool) -> Dict[st
         if value is not None:
             sent[name] = value
     if given.arch_override:
-        sent["arch_override"] = koji.parse_arches(given.arch_override)
+        try:
+            sent["arch_override"] = koji.parse_arches(given.arch_override)
+        except koji.GenericError as error:
+            parser.error("--arch-override: %s" % error)
     if flatpak:
         sent["flatpak"] = True
     userdata = getattr(given, "userdata", None)

@@ -183,6 +183,7 @@ USAGE: Dict[str, Any] = {
                              "--isolated and --scratch cannot be used together"),
     "arches alone": ([*BRANCH, "--arch-override", "x86_64", TARGET, SOURCE],
                      "--arch-override is only allowed for scratch and isolated builds"),
+    "no arch": ([*BRANCH, "--scratch", "--arch-override", "x86;64", TARGET, SOURCE], "--arch-override: Architecture can"),
     "intent and compose": ([*BRANCH, "--signing-intent", "a", "--compose-id", "1", TARGET, SOURCE],
                            "--signing-intent and --compose-id cannot be used together"),
     "compose is no number": ([*BRANCH, "--compose-id", "a", TARGET, SOURCE], "invalid integer value: 'a'"),
