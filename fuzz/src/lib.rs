@@ -9,6 +9,7 @@ mod dockerfile;
 mod documents;
 mod expansion;
 mod ignore_patterns;
+mod koji;
 mod layer;
 mod names;
 mod rpm_header;
@@ -19,6 +20,7 @@ pub use dockerfile::dockerfile;
 pub use documents::documents;
 pub use expansion::expansion;
 pub use ignore_patterns::ignore_patterns;
+pub use koji::koji;
 pub use layer::layer;
 pub use names::names;
 pub use rpm_header::rpm_header;
@@ -27,13 +29,14 @@ pub use rpm_header::rpm_header;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("archive", archive),
     ("configuration", configuration),
     ("dockerfile", dockerfile),
     ("documents", documents),
     ("expansion", expansion),
     ("ignore_patterns", ignore_patterns),
+    ("koji", koji),
     ("layer", layer),
     ("names", names),
     ("rpm_header", rpm_header),

@@ -6,26 +6,40 @@
 //! Start at [`Koji`]: `koji.call(calls::get_build("caddy-2.4-1")).await`.
 
 mod arguments;
+#[cfg(feature = "client")]
 mod attempt;
 pub mod calls;
+#[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "client")]
 mod download;
+#[cfg(feature = "client")]
 mod error;
 mod fault;
+#[cfg_attr(not(feature = "client"), expect(dead_code, reason = "for who sends"))]
 mod method_call;
 mod objects;
+#[cfg(feature = "client")]
 mod server;
+#[cfg_attr(not(feature = "client"), expect(dead_code, reason = "for who sends"))]
 mod session;
+#[cfg(feature = "client")]
 mod settings;
+#[cfg(feature = "client")]
 mod upload;
 mod value;
+#[cfg(feature = "client")]
 mod watch;
+#[cfg(feature = "client")]
 pub mod wire;
 pub mod xmlrpc;
 
 pub use arguments::Arguments;
+#[cfg(feature = "client")]
 pub use client::Koji;
+#[cfg(feature = "client")]
 pub use download::Sink;
+#[cfg(feature = "client")]
 pub use error::KojiError;
 pub use fault::{Fault, FaultCode};
 pub use method_call::{Effect, MethodCall};
@@ -34,8 +48,11 @@ pub use objects::{
     OutputFile, PackageConfig, QueuedTask, Repo, Reservation, Rpm, SessionInfo, Tag, TaggedBuild, Target, Task,
     TaskState, UnknownKojiState, UploadedBlock, User,
 };
+#[cfg(feature = "client")]
 pub use server::{Login, LoginError, Server, ServerUrlError};
 pub use session::{SessionMark, SessionProof, SessionStyle};
+#[cfg(feature = "client")]
 pub use settings::{Retried, RetryObserver, Settings};
+#[cfg(feature = "client")]
 pub use upload::{ByteProgress, Place, Uploaded, task_directory};
 pub use value::{Struct, Value, ValueError};

@@ -13,6 +13,9 @@ use quick_xml::events::{BytesRef, Event};
 /// Deeper than any data of Koji, and shallow enough for a stack.
 const MAX_DEPTH: usize = 100;
 
+/// Most characters of an error.
+const MAX_PROBLEM: usize = 200;
+
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -109,8 +112,11 @@ impl<'a> Parser<'a> {
         Ok(Self { reader: Reader::from_str(text), empty: false })
     }
 
+    /// The problem may hold a peer's words: no more of them than fit on a line, and nothing that moves a cursor.
     fn wrong(&self, problem: impl Into<String>) -> XmlError {
-        XmlError { problem: problem.into(), offset: self.reader.buffer_position() }
+        let problem: String = problem.into();
+        let shown = problem.chars().map(|c| if c.is_control() { ' ' } else { c });
+        XmlError { problem: shown.take(MAX_PROBLEM).collect(), offset: self.reader.buffer_position() }
     }
 
     fn token(&mut self) -> Result<Token, XmlError> {
