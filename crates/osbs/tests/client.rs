@@ -288,7 +288,18 @@ fn a_build_as_its_commands_show_it() {
     let folder = world.path("answers");
     world.ok(&["--capture-dir", &folder.display().to_string(), "get-build", &build]);
     let answer: Value = serde_json::from_str(&world::read(&folder.join("001-get_build.json"))).expect("JSON");
-    assert_eq!((&answer["name"], &answer["env"]["REACTOR_CONFIG"]), (&json!(build), &json!("***")));
+    assert_eq!(
+        (&answer["name"], &answer["env"]),
+        (&json!(build), &json!({})),
+        "what it was asked for went with its end"
+    );
+    let next = world.submit(&url, &["--capture-dir", &folder.display().to_string()]);
+    let answers = fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.path());
+    let created: Vec<_> = answers.filter(|path| path.to_string_lossy().ends_with("-create_build.json")).collect();
+    assert_eq!(created.len(), 1, "{created:?}");
+    let answer: Value = serde_json::from_str(&world::read(&created[0])).expect("JSON");
+    assert_eq!((&answer["name"], &answer["env"]["REACTOR_CONFIG"]), (&json!(next), &json!("***")));
+    world.ok(&["watch-build", &next]);
     check_nothing_left(&world);
 }
 

@@ -63,16 +63,18 @@ impl Plugin for AddDockerfile {
         dockerfile.insert_before_last_instruction(std::slice::from_ref(&line))?;
         let context = Root::open(run.source()?.dockerfile_dir())?;
         let public = without_logins(&original);
-        let lines = lines_that_differ(&original, &public);
+        // Lines as their author knows them.
+        let committed = run.original_dockerfile.as_deref().unwrap_or(&original);
+        let lines = lines_that_differ(committed, &without_logins(committed));
         if !lines.is_empty() {
             run.log().warning(format!(
-                "Dockerfile: a URL with a login in line {lines}. Everybody who may read the repository may read it; the image's \
-                 copy and its history show *** instead"
+                "Dockerfile: a URL with a login in line {lines}. Whoever may read the repository may read it; the image's \
+                 copy and its history do not show it"
             ));
         }
         if !self.use_final_dockerfile {
             write(&context, source, &public)?;
-        } else if lines.is_empty() {
+        } else if public == original {
             include_dockerfile(run, &context)?;
         } else {
             let text = format!("the Dockerfile holds a URL with a login in line {lines}: it is not put into the image");
