@@ -18,6 +18,7 @@ mod host_program;
 pub mod imaging;
 pub mod input;
 mod kickstart;
+mod koji;
 mod man_page;
 pub mod masking;
 mod plugin;
@@ -39,6 +40,7 @@ mod workers;
 pub use client_workers::ClientWorkers;
 pub use engine::{Reactor, RunReport};
 pub use floating::FloatingName;
+pub use koji::{LeftReservation, give_back_left};
 pub use plugin::{
     BuildFailure, BuildResult, BuiltImageId, Classified, Done, MakePlugin, Plugin, PluginArgs, PluginError,
     PluginResult, PluginType, PluginTypes,

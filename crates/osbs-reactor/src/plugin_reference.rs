@@ -44,18 +44,7 @@ pub fn why_absent(name: &str) -> Option<&'static str> {
 
 /// Plugins of OSBS that are not here, and what they wait for.
 const NOT_YET: [(&[&str], &str); 4] = [
-    (
-        &[
-            "koji",
-            "koji_parent",
-            "koji_promote",
-            "koji_import",
-            "koji_tag_build",
-            "koji_delegate",
-            "inject_parent_image",
-        ],
-        "it works with Koji",
-    ),
+    (&["koji_delegate"], "it hands autorebuilds over to Koji"),
     (&["resolve_composes"], "it works with ODCS"),
     (&["resolve_module_compose", "flatpak_create_dockerfile", "flatpak_create_oci"], "it is for Flatpaks"),
     (

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_told_of_a_name() {
-        check_unknown(Phase::Prebuild, "koji", "this version does not have (it works with Koji)", "out of config.yaml");
+        check_unknown(Phase::Prebuild, "resolve_composes", "does not have (it works with ODCS)", "out of config.yaml");
         check_unknown(Phase::Exit, "sendmial", "exit plugin 'sendmial' is not known here", "is sendmail meant?");
         check_unknown(Phase::Exit, "xyzzyxyzzy", "is not known here", "needs a \"program\"");
         check_unknown(Phase::Prebuild, "sendmail", "it runs in exit", "the list of that phase");

@@ -5,6 +5,7 @@
 use crate::build_json::BuildJson;
 use crate::events::{CORE_LOGGER, Logger};
 use crate::floating::FloatingName;
+use crate::koji::KojiCell;
 use crate::plugin::{BuildResult, BuiltImageId, PluginError};
 use crate::pulp::PulpRepository;
 use crate::services::Services;
@@ -74,6 +75,8 @@ pub struct Run {
     pub workers: BTreeMap<String, WorkerBuild>,
     /// The folder of this build in Koji's upload area; the same for all workers.
     pub koji_upload_dir: Option<String>,
+    /// The build that is reserved in Koji for this one, until it is imported.
+    pub koji_reservation: Option<osbs_koji::Reservation>,
     /// Parameters of worker builds to be replaced: for all platforms (`None`) or one.
     pub build_kwarg_overrides: BTreeMap<Option<Platform>, Map<String, Value>>,
     /// Facts for the summary, emitted as one Result event at the end of the run.
@@ -88,6 +91,9 @@ pub struct Run {
     pub(crate) work: TaskTracker,
     pub(crate) logger: Logger,
     pub(crate) lease: Option<osbs_image::Lease>,
+    pub(crate) koji: KojiCell,
+    /// A reservation was asked for, and its record has not been removed.
+    pub(crate) koji_asked: bool,
 }
 
 impl Run {
@@ -121,6 +127,7 @@ impl Run {
             images_to_remove: Vec::new(),
             workers: BTreeMap::new(),
             koji_upload_dir: None,
+            koji_reservation: None,
             build_kwarg_overrides: BTreeMap::new(),
             facts: Map::new(),
             records: Records::default(),
@@ -130,6 +137,8 @@ impl Run {
             work: TaskTracker::new(),
             logger,
             lease: None,
+            koji: KojiCell::default(),
+            koji_asked: false,
         }
     }
 

@@ -1,7 +1,11 @@
 //! `bump_release`: a release that no build of this component and version had before (`reactor.md` 3.1.9, M26).
 //!
-//! Without a Koji hub the record of NVRs is the cluster's.
+//! With Koji the hub says which releases there are, and the NVR is reserved there (`koji.rs` beside this file). Without, the
+//! record of NVRs is the cluster's.
 
+mod koji;
+
+use crate::koji::{KojiArgs, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
 use async_trait::async_trait;
@@ -16,25 +20,33 @@ const MAX_CONFLICTS: u32 = 20;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?)))
+    let kind = PluginType::new("bump_release", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<BumpRelease>()?)))
         .purpose("Gives the build its release, which no other build of the component and version has or gets.")
         .argument(
             "append",
             "true: a number behind the release of the Dockerfile; false (default): the next free release",
         )
-        .accepts(&["hub", "target", "koji_ssl_certs_dir", "koji_proxyuser", "koji_principal", "koji_keytab"])
+        .argument("hub", "XML-RPC URL of the hub, where config.yaml has no `koji`");
+    with_koji_arguments(kind)
+        .accepts(&["target"])
         .reads(&[
             "labels com.redhat.component, version and release of the Dockerfile",
             "user parameter `release`; labels scratch and isolated of the build",
-            "the cluster's record of the releases that were given",
+            "config.yaml: koji; the builds of the hub, without one the cluster's record of the releases that were given",
         ])
-        .writes(&["label release in the Dockerfile", "the record of the release that was given"])
+        .writes(&[
+            "label release in the Dockerfile",
+            "the reservation of the NVR in Koji, which koji_import uses up and a build that fails gives back",
+            "without Koji: the record of the release that was given",
+        ])
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct BumpRelease {
     append: bool,
+    #[serde(flatten)]
+    koji: KojiArgs,
 }
 
 /// What the Dockerfile says.
@@ -69,6 +81,10 @@ impl Plugin for BumpRelease {
         let release = match (&wanted.release, self.append, run.is_scratch()) {
             (Some(_), false, true) => return Ok(Done::Skipped("a scratch build keeps its release".to_owned())),
             (_, _, true) => run.build.name.to_string(),
+            _ if run.has_koji(&self.koji) => {
+                let site = run.needed_koji(&self.koji).await?;
+                koji::release(run, &site, &wanted, self.append).await?
+            }
             (Some(release), false, false) => explicit(run, &wanted, release).await?,
             (given, true, false) => append(run, &wanted, given.as_deref().unwrap_or("1")).await?,
             (None, false, false) => next(run, &wanted).await?,
@@ -97,16 +113,21 @@ async fn reserve(run: &Run, nvr: &Nvr) -> Result<bool, PluginError> {
     }
 }
 
-/// Takes the NVR of a build whose request gives the release, in which case this plugin is not listed: without a hub nobody
-/// else would see to it that it is new.
-pub(super) async fn claim_given_release(run: &Run) -> Result<(), PluginError> {
+/// Takes the NVR of a build whose request gives the release, in which case this plugin is not listed: nobody else would see
+/// to it that it is new before everything is built.
+pub(super) async fn claim_given_release(run: &mut Run) -> Result<(), PluginError> {
     let listed = run.request.plugins.entry(Phase::Prebuild, "bump_release").is_some();
-    if listed || run.is_scratch() || run.config.koji.is_some() {
+    if listed || run.is_scratch() {
         return Ok(());
     }
     // The client has checked the labels already; without them there is no NVR to claim.
     let Ok(wanted) = wanted(&run.dockerfile_labels()?) else { return Ok(()) };
+    let args = KojiArgs::default();
     match &wanted.release {
+        Some(_) if run.has_koji(&args) => {
+            let site = run.needed_koji(&args).await?;
+            koji::release(run, &site, &wanted, false).await.map(drop)
+        }
         Some(release) => explicit(run, &wanted, release).await.map(drop),
         None => Ok(()),
     }

@@ -2,14 +2,16 @@
 //! X2 and X3).
 //!
 //! Works without Koji as long as the repository asks for nothing out of Koji: only `fetch-artifacts-koji.yaml` needs a
-//! hub. Nothing is downloaded before every request was found to be one that may be.
+//! hub (`koji.rs`). Nothing is downloaded before every request was found to be one that may be.
 
 mod error;
+mod koji;
 mod verify;
 
 pub(crate) use verify::hex;
 
 use crate::fetching::{limits, transport};
+use crate::koji::{KojiArgs, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
 use async_trait::async_trait;
@@ -22,6 +24,7 @@ use osbs_sandbox::rooted::{Owner, Root};
 use osbs_types::Phase;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,17 +39,23 @@ const PARALLEL: usize = 4;
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("fetch_maven_artifacts", &[Phase::Prebuild], |args| Ok(Box::new(args.parse::<Artifacts>()?)))
-        .purpose("Downloads the files that the repository names by URL, verifies them and puts them into artifacts/.")
-        .argument(
-            "allowed_domains",
-            "list of host[:port][/path] that URLs may begin with; used where the configuration has none. Default: any",
-        )
-        .accepts(&["koji_hub", "koji_root", "koji_proxyuser", "koji_ssl_certs_dir"])
-        .accepts(&["koji_krb_principal", "koji_krb_keytab"])
+    let kind = PluginType::new("fetch_maven_artifacts", &[Phase::Prebuild], |args| {
+        Ok(Box::new(args.parse::<Artifacts>()?))
+    })
+    .purpose(
+        "Downloads the files that the repository names, by URL or as archives of Koji builds, verifies them and puts \
+              them into artifacts/.",
+    )
+    .argument(
+        "allowed_domains",
+        "list of host[:port][/path] that URLs may begin with; used where the configuration has none. Default: any",
+    )
+    .argument("koji_hub", "XML-RPC URL of the hub, where config.yaml has no `koji`")
+    .argument("koji_root", "URL of the hub's files, where config.yaml has no `koji`");
+    with_koji_arguments(kind)
         .reads(&[
             "fetch-artifacts-url.yaml and fetch-artifacts-koji.yaml beside the Dockerfile",
-            "config.yaml: artifacts_allowed_domains, fetch",
+            "config.yaml: artifacts_allowed_domains, fetch; koji, where the repository names builds",
         ])
         .writes(&["the files, in artifacts/ beside the Dockerfile"])
 }
@@ -55,6 +64,8 @@ pub fn plugin() -> PluginType {
 #[serde(default)]
 struct Artifacts {
     allowed_domains: Option<Vec<String>>,
+    #[serde(flatten)]
+    koji: KojiArgs,
 }
 
 #[async_trait]
@@ -68,9 +79,10 @@ impl Plugin for Artifacts {
         if koji.is_empty() && urls.is_empty() {
             return Ok(Done::Skipped("the repository asks for no artifacts".to_owned()));
         }
-        refuse_koji(run, koji)?;
+        let of_koji = self.of_koji(run, &koji).await?;
         let allowed = self.allowed(run)?;
         check_urls(&urls, &allowed)?;
+        check_targets(&of_koji, &urls)?;
         let job = Job {
             transport: transport(run),
             limits: limits(run),
@@ -79,17 +91,32 @@ impl Plugin for Artifacts {
             allowed,
             folder: Arc::new(artifacts_folder(run)?),
         };
-        run.log().info(format!("{} artifacts to download", urls.len()));
-        let mut downloads = Vec::with_capacity(urls.len());
-        for artifact in &urls {
-            downloads.push(job.fetch(run, artifact));
+        // Where Koji's files are is said by the site, not by the repository.
+        let koji_job = Job { addresses: AddressRule::Any, allowed: AllowedUrls::default(), ..job.clone() };
+        run.log().info(format!("{} artifacts to download", of_koji.len() + urls.len()));
+        let mut downloads = Vec::with_capacity(of_koji.len() + urls.len());
+        for (job, artifacts) in [(&koji_job, &of_koji), (&job, &urls)] {
+            downloads.extend(artifacts.iter().map(|artifact| job.fetch(run, artifact)));
         }
         stream::iter(downloads).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
-        Ok(Done::Value(urls.iter().map(told).collect()))
+        Ok(Done::Value(of_koji.iter().chain(&urls).map(told).collect()))
     }
 }
 
 impl Artifacts {
+    /// What the repository wants out of Koji. Nobody logs in where it wants nothing.
+    async fn of_koji(&self, run: &Run, builds: &[KojiArtifacts]) -> Result<Vec<UrlArtifact>, PluginError> {
+        let Some(first) = builds.first() else { return Ok(Vec::new()) };
+        match run.koji(&self.koji).await? {
+            Some(site) => koji::requests(&site, builds).await,
+            None => {
+                let position = first.position.clone();
+                let builds = builds.iter().map(|build| build.nvr.as_str()).collect::<Vec<_>>().join(", ");
+                Err(ArtifactError::NoKoji { builds, position }.into())
+            }
+        }
+    }
+
     fn allowed(&self, run: &Run) -> Result<AllowedUrls, PluginError> {
         let configured = &run.config.artifacts_allowed_domains;
         let entries =
@@ -98,17 +125,17 @@ impl Artifacts {
     }
 }
 
-/// What Koji holds cannot be asked for yet, hub or none.
-fn refuse_koji(run: &Run, builds: Vec<KojiArtifacts>) -> Result<(), ArtifactError> {
-    let Some(first) = builds.first() else { return Ok(()) };
-    let position = first.position.clone();
-    let builds = builds.into_iter().map(|build| build.nvr).collect::<Vec<_>>().join(", ");
-    let has_koji = run.config.koji.is_some();
-    Err(if has_koji {
-        ArtifactError::KojiUnused { builds, position }
-    } else {
-        ArtifactError::NoKoji { builds, position }
-    })
+/// Two files of one name: one would be the other's.
+fn check_targets(of_koji: &[UrlArtifact], urls: &[UrlArtifact]) -> Result<(), PluginError> {
+    let mut seen = BTreeSet::new();
+    let twice = of_koji.iter().chain(urls).find(|artifact| !seen.insert(artifact.target.as_str()));
+    match twice {
+        None => Ok(()),
+        Some(artifact) => {
+            let text = format!("artifacts/{} is named twice", artifact.target);
+            Err(PluginError::user(text).at(artifact.position.clone()))
+        }
+    }
 }
 
 /// All that cannot be fetched, in one error.
@@ -139,6 +166,7 @@ fn artifacts_folder(run: &Run) -> Result<Root, PluginError> {
 }
 
 /// What all downloads share.
+#[derive(Clone)]
 struct Job {
     transport: Transport,
     limits: FetchLimits,

@@ -1,41 +1,46 @@
-//! `koji_upload`: leaves the worker's part of the build metadata for the orchestrator (`reactor.md` 3.4.9, 3.6).
+//! `koji_upload`: brings the worker's archive and log to Koji, and leaves the worker's part of the metadata for the
+//! orchestrator (`reactor.md` 3.4.9, 3.6).
 //!
 //! Without a Koji hub nothing is uploaded; the fragment in the ConfigMap is what `fetch_worker_metadata` and
 //! `compare_components` work on.
 
+use crate::koji::fragment::{
+    BuildFile, SaidTags, archive, buildroot, image_output, manifests_output, operator_manifests,
+};
+use crate::koji::metadata::metadata;
+use crate::koji::upload::upload;
+use crate::koji::{KojiArgs, log_files, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
-use crate::run::{Run, TagClass};
+use crate::run::Run;
 use async_trait::async_trait;
 use osbs_cluster::TextMap;
-use osbs_types::{BuildName, Phase, Platform, PullSpec};
+use osbs_types::{BuildName, Phase, Platform};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The plugin's type.
 pub fn plugin() -> PluginType {
-    PluginType::new("koji_upload", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<KojiUpload>()?)))
-        .purpose("Leaves this worker's part of the build's metadata for the orchestrator.")
+    let kind = PluginType::new("koji_upload", &[Phase::Postbuild], |args| Ok(Box::new(args.parse::<KojiUpload>()?)))
+        .purpose(
+            "Uploads this worker's archive and log to Koji, and leaves its part of the metadata for the orchestrator.",
+        )
         .argument("platform", "what the image is for; the build's own platform unless said")
-        .accepts(&[
-            "koji_upload_dir",
-            "blocksize",
-            "report_multiple_digests",
-            "prefer_schema1_digest",
-            "build_json_dir",
-            "koji_keytab",
-            "koji_principal",
-            "koji_proxyuser",
-            "koji_ssl_certs_dir",
-            "kojihub",
-            "url",
-            "use_auth",
-            "verify_ssl",
-        ])
+        .argument("koji_upload_dir", "folder in Koji's upload area, the same for all workers of a build")
+        .argument("kojihub", "XML-RPC URL of the hub, where config.yaml has no `koji`");
+    with_koji_arguments(kind)
+        .accepts(&["blocksize", "report_multiple_digests", "prefer_schema1_digest", "build_json_dir"])
+        .accepts(&["url", "use_auth", "verify_ssl"])
         .reads(&[
             "the built image, its archive by `compress`, its packages by `all_rpm_packages`",
-            "names and digests by `tag_and_push`",
+            "names and digests by `tag_and_push`; operator manifests by `export_operator_manifests`",
+            "what the build step wrote; packages of this machine",
+            "config.yaml: koji; without it nothing is uploaded",
         ])
-        .writes(&["ConfigMap BUILD-md", "annotations metadata_fragment, metadata_fragment_key"])
+        .writes(&[
+            "the archive, PLATFORM-build.log and operator manifests in the upload folder; nothing of a scratch build",
+            "ConfigMap BUILD-md",
+            "annotations metadata_fragment, metadata_fragment_key",
+        ])
 }
 
 /// Key of the fragment in the ConfigMap.
@@ -46,10 +51,35 @@ pub(super) fn config_map_of(build: &BuildName) -> String {
     format!("{build}-md")
 }
 
+/// `KIND/SECONDS.LETTERS`: a folder of Koji's upload area that no other attempt has.
+pub(super) fn new_directory(kind: &str) -> String {
+    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let letters: String = (0..8).map(|_| char::from(LETTERS[rand::random::<u32>() as usize % 52])).collect();
+    let seconds = osbs_types::Timestamp::now().as_microsecond() as f64 / 1e6;
+    format!("{kind}/{seconds}.{letters}")
+}
+
+/// The folder of this build: the request's, the orchestrator's, else a new one.
+pub(crate) fn upload_directory(run: &mut Run, said: Option<&str>) -> String {
+    let new = || said.map_or_else(|| new_directory("koji-upload"), str::to_owned);
+    run.koji_upload_dir.get_or_insert_with(new).clone()
+}
+
+/// The archive, without which there is nothing to import.
+pub(super) fn archive_or_error(run: &Run, platform: &Platform) -> Result<BuildFile, PluginError> {
+    archive(run, platform).ok_or_else(|| {
+        PluginError::policy("there is no archive of the image to upload to Koji")
+            .with_hint("the plugin `compress` makes it: look at the site's plugin lists")
+    })
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct KojiUpload {
     platform: Option<Platform>,
+    koji_upload_dir: Option<String>,
+    #[serde(flatten)]
+    koji: KojiArgs,
 }
 
 #[async_trait]
@@ -58,121 +88,45 @@ impl Plugin for KojiUpload {
         if run.build_process_failed() {
             return Ok(Done::Skipped("the build has failed".to_owned()));
         }
-        let platform = self.platform.clone().or_else(|| run.build.platform.clone()).unwrap_or_else(Platform::native);
-        let mut output = vec![image_output(run, &platform)?];
-        output.extend(manifests_output(run));
-        let fragment = json!({
-            "metadata_version": 0,
-            "buildroots": [buildroot(run, &platform)],
-            "output": output,
-        });
-        let name = config_map_of(&run.build.name);
-        let data = TextMap::from([(FRAGMENT_KEY.to_owned(), fragment.to_string())]);
-        run.services.cluster.put_config_map(&name, &data).await?;
-        run.log().debug(format!("the metadata fragment is ConfigMap {name}"));
-        Ok(Done::Value(json!({
-            "metadata_fragment": format!("configmap/{name}"),
-            "metadata_fragment_key": FRAGMENT_KEY,
-        })))
+        let platform = self.platform.clone().unwrap_or_else(|| run.platform());
+        let manifests = operator_manifests(run);
+        let (mut output, mut image_file) = (Vec::new(), archive(run, &platform));
+        if run.has_koji(&self.koji) {
+            let log = log_files::build_step(run, &format!("{platform}-build.log")).await?;
+            output.push(log.facts.log(&json!(1), platform.as_str()));
+            if !run.is_scratch() {
+                let archive = archive_or_error(run, &platform)?;
+                self.bring(run, [&log, &archive].into_iter().chain(&manifests)).await?;
+                image_file = Some(archive);
+            }
+        }
+        let facts = image_file.as_ref().map(|file| &file.facts);
+        output.push(image_output(run, &platform, facts, SaidTags::All)?);
+        output.extend(manifests.iter().map(|file| manifests_output(&file.facts)));
+        let fragment = metadata(None, vec![buildroot(run, &platform, 1).await?], output);
+        leave(run, &fragment).await
     }
 }
 
-/// `buildroots[]` (3.6.4). There is no builder image and so no RPM packages of one.
-fn buildroot(run: &Run, platform: &Platform) -> Value {
-    json!({
-        "id": 1,
-        "host": {"os": std::env::consts::OS, "arch": Platform::native().as_str()},
-        "content_generator": {"name": "atomic-reactor", "version": env!("CARGO_PKG_VERSION")},
-        "container": {"type": "none", "arch": platform.as_str()},
-        "tools": [{"name": "osbs", "version": env!("CARGO_PKG_VERSION")}],
-        "components": [],
-        "extra": {"osbs": {"build_id": run.build.name, "builder_image_id": ""}},
-    })
-}
-
-/// The image in `output[]` (3.6.5).
-fn image_output(run: &Run, platform: &Platform) -> Result<Value, PluginError> {
-    let facts = run.built.as_ref().ok_or_else(|| PluginError::internal("there is no built image to describe"))?;
-    let components = run.image_components.clone().unwrap_or_else(|| {
-        run.log().info("the components of the image are not known");
-        Vec::new()
-    });
-    let mut docker = json!({
-        "id": facts.image_id,
-        "repositories": repositories(run),
-        "tags": run.tags.all().filter_map(PullSpec::tag).collect::<Vec<_>>(),
-        "layer_sizes": facts.layer_sizes.iter().map(|(id, size)| json!({"diff_id": id, "size": size})).collect::<Vec<_>>(),
-        "digests": digests(run),
-    });
-    if let Some(parent) = &facts.parent_id {
-        docker["parent_id"] = json!(parent);
+impl KojiUpload {
+    async fn bring(&self, run: &mut Run, files: impl Iterator<Item = &BuildFile>) -> Result<(), PluginError> {
+        let koji = run.needed_koji(&self.koji).await?;
+        let directory = upload_directory(run, self.koji_upload_dir.as_deref());
+        for file in files {
+            upload(run, &koji, file, &directory).await?;
+        }
+        Ok(())
     }
-    if let Some(config) = run.pushed.first().and_then(|registry| registry.config.clone()) {
-        docker["config"] = config;
-    }
-    let mut output = json!({
-        "type": "docker-image",
-        "arch": platform.as_str(),
-        "buildroot_id": 1,
-        "components": components,
-        "extra": {"image": {"arch": platform.as_str()}, "docker": docker},
-    });
-    if let Some(archive) = run.exported_images.last() {
-        let file = archive.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Of the file's name only: folders may hold dots (reactor.md M36).
-        let extension = file.split_once('.').map_or("", |(_, extension)| extension);
-        output["filename"] = format!("docker-image-{}.{platform}.{extension}", facts.image_id).into();
-        output["filesize"] = json!(archive.size);
-        output["checksum"] = json!(archive.md5sum);
-        output["checksum_type"] = "md5".into();
-    }
-    Ok(output)
 }
 
-/// The operator's manifests in `output[]` (3.6.5).
-fn manifests_output(run: &Run) -> Option<Value> {
-    let archive = run.operator_manifests.as_ref()?;
-    Some(json!({
-        "type": "operator-manifests",
-        "buildroot_id": 1,
-        "filename": archive.path.file_name().map(|name| name.to_string_lossy()),
-        "filesize": archive.size,
-        "checksum": archive.md5sum,
-        "checksum_type": "md5",
-        "extra": {"typeinfo": {"operator-manifests": {}}},
-    }))
-}
-
-/// The pull spec image by tag, then by each digest, for every registry.
-fn repositories(run: &Run) -> Vec<String> {
-    let primary = run.tags.class(TagClass::Primary).iter().find(|name| is_version_release(name));
-    let Some(name) = primary.or_else(|| run.tags.class(TagClass::Unique).first()) else { return Vec::new() };
-    let mut specs = Vec::new();
-    for registry in &run.pushed {
-        let full = name.with_registry(Some(&registry.host));
-        specs.push(full.with_explicit_tag().to_string());
-        let digests = registry.digests.get(&name.with_explicit_tag().to_string());
-        specs.extend(
-            digests.into_iter().flat_map(|d| d.values()).map(|digest| full.with_digest(digest.clone()).to_string()),
-        );
-    }
-    specs
-}
-
-/// A dash at neither the first nor the last place.
-fn is_version_release(name: &PullSpec) -> bool {
-    name.tag().is_some_and(|tag| tag.trim_matches('-') == tag && tag.contains('-'))
-}
-
-/// Media type -> digest, of the first registry.
-fn digests(run: &Run) -> Value {
-    let Some(registry) = run.pushed.first() else { return json!({}) };
-    let media_type = |version: &str| match version {
-        "oci" => "application/vnd.oci.image.manifest.v1+json",
-        "oci_index" => "application/vnd.oci.image.index.v1+json",
-        "v2_list" => "application/vnd.docker.distribution.manifest.list.v2+json",
-        _ => "application/vnd.docker.distribution.manifest.v2+json",
-    };
-    let all = registry.digests.values().flatten();
-    Value::Object(all.map(|(version, digest)| (media_type(version).to_owned(), json!(digest))).collect())
+/// Where `fetch_worker_metadata` of the orchestrator finds it.
+async fn leave(run: &Run, fragment: &Value) -> PluginResult {
+    let name = config_map_of(&run.build.name);
+    let data = TextMap::from([(FRAGMENT_KEY.to_owned(), fragment.to_string())]);
+    run.services.cluster.put_config_map(&name, &data).await?;
+    run.log().debug(format!("the metadata fragment is ConfigMap {name}"));
+    Ok(Done::Value(json!({
+        "metadata_fragment": format!("configmap/{name}"),
+        "metadata_fragment_key": FRAGMENT_KEY,
+    })))
 }

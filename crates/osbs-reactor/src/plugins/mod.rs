@@ -55,7 +55,13 @@ mod fetch_maven_artifacts;
 mod fetch_worker_metadata;
 mod group_manifests;
 mod hide_files;
+mod inject_parent_image;
 mod inject_yum_repo;
+mod koji;
+mod koji_import;
+mod koji_parent;
+mod koji_promote;
+mod koji_tag_build;
 mod koji_upload;
 mod native;
 mod orchestrate_build;
@@ -76,6 +82,8 @@ mod tag_and_push;
 mod tag_by_labels;
 mod tag_from_config;
 mod verify_media;
+
+pub(crate) use fetch_maven_artifacts::hex;
 
 #[allow(unused_imports, reason = "for the links above")]
 use crate::Run;
@@ -104,7 +112,13 @@ pub fn all() -> PluginTypes {
         fetch_worker_metadata::plugin(),
         group_manifests::plugin(),
         hide_files::plugin(),
+        inject_parent_image::plugin(),
         inject_yum_repo::plugin(),
+        koji::plugin(),
+        koji_import::plugin(),
+        koji_parent::plugin(),
+        koji_promote::plugin(),
+        koji_tag_build::plugin(),
         koji_upload::plugin(),
         orchestrate_build::plugin(),
         pull_base_image::plugin(),

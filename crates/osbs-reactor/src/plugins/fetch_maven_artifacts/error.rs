@@ -16,14 +16,6 @@ pub(super) enum ArtifactError {
         /// The first entry.
         position: Position,
     },
-    /// The repository wants files out of Koji, which is there and not asked yet.
-    #[error("fetch-artifacts-koji.yaml names builds of Koji ({builds}), and artifacts are not fetched from Koji yet")]
-    KojiUnused {
-        /// Their names.
-        builds: String,
-        /// The first entry.
-        position: Position,
-    },
     /// The site's list is not one.
     #[error("artifacts_allowed_domains is wrong")]
     AllowedDomains {
@@ -97,7 +89,7 @@ fn urls(refused: &[(Position, String)]) -> String {
 impl Classified for ArtifactError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoKoji { .. } | Self::KojiUnused { .. } | Self::AllowedDomains { .. } => ErrorKind::Policy,
+            Self::NoKoji { .. } | Self::AllowedDomains { .. } => ErrorKind::Policy,
             Self::Urls { refused, .. } if refused.iter().all(|(_, text)| text.ends_with("allow it")) => {
                 ErrorKind::Policy
             }
@@ -109,10 +101,9 @@ impl Classified for ArtifactError {
 
     fn position(&self) -> Option<Position> {
         match self {
-            Self::NoKoji { position, .. }
-            | Self::KojiUnused { position, .. }
-            | Self::Fetch { position, .. }
-            | Self::Checksum { position, .. } => Some(position.clone()),
+            Self::NoKoji { position, .. } | Self::Fetch { position, .. } | Self::Checksum { position, .. } => {
+                Some(position.clone())
+            }
             Self::Urls { refused, .. } => refused.first().map(|(position, _)| position.clone()),
             Self::AllowedDomains { .. } | Self::Folder { .. } | Self::Read { .. } => None,
         }
@@ -121,9 +112,7 @@ impl Classified for ArtifactError {
     fn hint(&self) -> Option<String> {
         let allows = |list: &str| Some(format!("artifacts_allowed_domains of this site has: {list}"));
         match self {
-            Self::NoKoji { .. } | Self::KojiUnused { .. } => {
-                Some("name the files in fetch-artifacts-url.yaml, by URL and checksum".to_owned())
-            }
+            Self::NoKoji { .. } => Some("name the files in fetch-artifacts-url.yaml, by URL and checksum".to_owned()),
             Self::AllowedDomains { .. } => {
                 Some("write host, host:port or host/path, without https://, in config.yaml".to_owned())
             }

@@ -1,6 +1,7 @@
 //! Parameters of worker builds (`reactor.md` 3.3.2, 3.3.3).
 
 use crate::plugin::PluginError;
+use crate::plugins::koji_upload::upload_directory;
 use crate::run::Run;
 use osbs_dockerfile::find_label;
 use osbs_types::{Phase, Platform};
@@ -31,7 +32,7 @@ impl Common {
         })?;
         let mut parameters = build_kwargs.clone();
         parameters.shift_remove("architecture");
-        let upload_dir = run.koji_upload_dir.get_or_insert_with(koji_upload_dir).clone();
+        let upload_dir = upload_directory(run, None);
         parameters.insert("koji_upload_dir".to_owned(), upload_dir.into());
         parameters.insert("release".to_owned(), release.clone().into());
         let is_auto = run.result(Phase::Prebuild, "check_and_set_rebuild").is_some_and(|value| *value == json!(true));
@@ -71,14 +72,6 @@ impl Common {
         }
         parameters
     }
-}
-
-/// `koji-upload/<seconds since the epoch>.<8 letters>`.
-fn koji_upload_dir() -> String {
-    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let letters: String = (0..8).map(|_| char::from(LETTERS[rand::random::<u32>() as usize % 52])).collect();
-    let seconds = osbs_types::Timestamp::now().as_microsecond() as f64 / 1e6;
-    format!("koji-upload/{seconds}.{letters}")
 }
 
 /// The Koji task that makes the file systems, when `add_filesystem` started one.

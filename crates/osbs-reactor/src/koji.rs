@@ -1,0 +1,258 @@
+//! Which Koji a run talks to, and as whom; what is asked of it by several plugins.
+//!
+//! From `koji` of the site's configuration, else from plugin arguments (arrangements 1 to 5). One client a build, made and
+//! logged in when first needed. What a plugin does with Koji is the plugin's own.
+
+pub(crate) mod facts;
+#[cfg(test)]
+mod fake_hub;
+pub(crate) mod fragment;
+mod hub;
+pub(crate) mod import;
+pub(crate) mod log_files;
+pub(crate) mod metadata;
+pub(crate) mod release;
+pub(crate) mod reservation;
+pub(crate) mod task;
+pub(crate) mod upload;
+
+pub use reservation::{LeftReservation, give_back_left};
+
+use crate::events::Logger;
+use crate::plugin::{Classified, PluginError, PluginType};
+use crate::run::Run;
+use osbs_config::{KojiAuth, KojiConfig};
+use osbs_http::Transport;
+use osbs_koji::{Koji, KojiError, Login, LoginError, Server, ServerUrlError, Settings};
+use osbs_types::{ErrorKind, Secret};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// The largest file with a password or with certificates.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// The arguments that all plugins of Koji know, for runs without a site's configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct KojiArgs {
+    /// XML-RPC URL.
+    #[serde(alias = "hub", alias = "kojihub")]
+    pub(crate) koji_hub: Option<String>,
+    /// URL of its files.
+    #[serde(alias = "root")]
+    pub(crate) koji_root: Option<String>,
+    pub(crate) koji_proxyuser: Option<String>,
+    /// Folder with `cert` and `serverca`.
+    #[serde(alias = "koji_ssl_certs")]
+    pub(crate) koji_ssl_certs_dir: Option<String>,
+    #[serde(alias = "koji_principal")]
+    pub(crate) koji_krb_principal: Option<String>,
+    #[serde(alias = "koji_keytab")]
+    pub(crate) koji_krb_keytab: Option<String>,
+}
+
+/// The arguments that say who we are for the hub, told of a plugin.
+pub(crate) fn with_koji_arguments(kind: PluginType) -> PluginType {
+    const CERTS: &str = "folder with cert and serverca, where config.yaml has no `koji`";
+    kind.argument("koji_ssl_certs_dir", CERTS)
+        .argument("koji_ssl_certs", CERTS)
+        .argument("koji_proxyuser", "who to be at the hub, where config.yaml has no `koji`")
+        .accepts(&["koji_principal", "koji_keytab", "koji_krb_principal", "koji_krb_keytab"])
+}
+
+/// Koji, as a run uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct KojiSite {
+    /// Logged in as configured.
+    pub(crate) client: Koji,
+    /// URL of its files, without a slash at the end.
+    pub(crate) root_url: String,
+    /// Whether the NVR of a build is reserved.
+    pub(crate) reserves: bool,
+}
+
+/// The one client of a run.
+pub(crate) type KojiCell = Arc<OnceCell<KojiSite>>;
+
+impl Classified for KojiError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(Self::hint(self).to_owned())
+    }
+}
+
+impl Classified for LoginError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`koji.auth.ssl_certs_dir` in config.yaml names a folder with cert and serverca, of a secret".to_owned())
+    }
+}
+
+impl Classified for ServerUrlError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Policy
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("mend `koji.hub_url` and `koji.root_url` in config.yaml".to_owned())
+    }
+}
+
+impl Run {
+    /// Koji, logged in; `None`: this site has none.
+    ///
+    /// # Errors
+    /// Its configuration cannot be used, or it does not let us in.
+    pub(crate) async fn koji(&self, args: &KojiArgs) -> Result<Option<KojiSite>, PluginError> {
+        let Some(mut config) = self.koji_config(args)? else { return Ok(None) };
+        let connected = async {
+            for path in paths(&mut config) {
+                *path = self.secret_path(path).await?.to_string_lossy().into_owned();
+            }
+            connect(&config, &self.services.transport, self.log()).await
+        };
+        let site = self.koji.get_or_try_init(|| connected).await?;
+        // Exit plugins of a cancelled build have a token of their own.
+        Ok(Some(KojiSite { client: site.client.cancelled_by(self.cancel()), ..site.clone() }))
+    }
+
+    /// As [`Run::koji`], for plugins that are of no use without.
+    pub(crate) async fn needed_koji(&self, args: &KojiArgs) -> Result<KojiSite, PluginError> {
+        let none = || PluginError::policy("no Koji is configured").with_hint("add `koji` to config.yaml");
+        self.koji(args).await?.ok_or_else(none)
+    }
+
+    /// Whether there is a Koji.
+    pub(crate) fn has_koji(&self, args: &KojiArgs) -> bool {
+        self.config.koji.is_some() || args.koji_hub.is_some()
+    }
+
+    /// The configuration, else what the arguments say.
+    fn koji_config(&self, args: &KojiArgs) -> Result<Option<KojiConfig>, PluginError> {
+        if let Some(config) = &self.config.koji {
+            return Ok(Some(config.clone()));
+        }
+        let Some(hub_url) = args.koji_hub.clone() else { return Ok(None) };
+        let auth = match (&args.koji_ssl_certs_dir, &args.koji_krb_principal, &args.koji_krb_keytab) {
+            (Some(certs_dir), _, _) => KojiAuth::Ssl { certs_dir: certs_dir.clone() },
+            (None, Some(principal), Some(keytab)) => {
+                KojiAuth::Kerberos { principal: principal.clone(), keytab_path: keytab.clone(), cache_path: None }
+            }
+            (None, None, None) => KojiAuth::Anonymous,
+            _ => {
+                let text = "koji_principal and koji_keytab go together: one of them is missing";
+                return Err(PluginError::policy(text).with_hint("mend them in osbs.conf"));
+            }
+        };
+        Ok(Some(KojiConfig {
+            root_url: args.koji_root.clone().unwrap_or_default(),
+            hub_url,
+            auth,
+            proxyuser: args.koji_proxyuser.clone(),
+            use_fast_upload: true,
+            reserve_build: false,
+            ca_file: None,
+        }))
+    }
+
+    /// The Koji task that asked for this build, by its label; a text that is no number is told and left out.
+    pub(crate) fn koji_task_id(&self) -> Option<i64> {
+        let text = self.build.labels.get("koji-task-id")?;
+        let id = text.parse::<i64>().ok();
+        if id.is_none() {
+            self.log().error(format!("label koji-task-id of the build, {text:?}, is no number: left out"));
+        }
+        id
+    }
+}
+
+/// The paths of a configuration, which may be below secrets.
+fn paths(config: &mut KojiConfig) -> Vec<&mut String> {
+    let of_login = match &mut config.auth {
+        KojiAuth::Ssl { certs_dir: path } | KojiAuth::Password { password_path: path, .. } => Some(path),
+        KojiAuth::Kerberos { .. } | KojiAuth::Anonymous => None,
+    };
+    of_login.into_iter().chain(&mut config.ca_file).collect()
+}
+
+/// A client of the configured hub, logged in. Its paths are of this machine.
+async fn connect(config: &KojiConfig, transport: &Transport, log: &Logger) -> Result<KojiSite, PluginError> {
+    let mut server = Server::new(&config.hub_url)?;
+    if !config.root_url.is_empty() {
+        server = server.with_top(&config.root_url)?;
+    }
+    let (login, authorities) = login(config).await?;
+    if let Some(pem) = authorities {
+        server = server.trusting(pem);
+    }
+    let observer = log.clone();
+    let settings = Settings {
+        fast_upload: config.use_fast_upload,
+        on_retry: Some(Arc::new(move |again| {
+            let seconds = again.delay.as_secs_f32();
+            observer
+                .warning(format!("Koji {}, {}: {}; again in {seconds:.1} s", again.hub, again.action, again.reason));
+        })),
+        ..Settings::default()
+    };
+    let client = Koji::new(transport, server, login, settings)?;
+    client.log_in().await?;
+    log.debug(format!("Koji is {}", client.server().host()));
+    let root_url = config.root_url.trim_end_matches('/').to_owned();
+    Ok(KojiSite { client, root_url, reserves: config.reserve_build })
+}
+
+/// Who we are, and by which authorities the hub is verified.
+async fn login(config: &KojiConfig) -> Result<(Login, Option<Vec<u8>>), PluginError> {
+    let mut authorities = match &config.ca_file {
+        Some(path) => Some(small_file(path).await?),
+        None => None,
+    };
+    let login = match &config.auth {
+        KojiAuth::Anonymous => Login::Anonymous,
+        KojiAuth::Kerberos { principal, .. } => Login::Kerberos { principal: Some(principal.clone()) },
+        KojiAuth::Password { username, password_path } => {
+            let text = String::from_utf8(small_file(password_path).await?)
+                .map_err(|_| PluginError::policy("koji.auth.password_path names no file of text"))?;
+            let password = Secret::new(text.trim_end_matches(['\r', '\n']));
+            Login::Password { user: username.clone(), password }
+        }
+        KojiAuth::Ssl { certs_dir } => {
+            let (login, of_folder) = Login::read(Path::new(certs_dir), config.proxyuser.clone())?;
+            authorities = authorities.or(of_folder);
+            login
+        }
+    };
+    Ok((login, authorities))
+}
+
+/// A file, or `password` in the folder of a secret.
+async fn small_file(path: &str) -> Result<Vec<u8>, PluginError> {
+    let mut file = PathBuf::from(path);
+    if file.is_dir() {
+        file.push("password");
+    }
+    read_bounded(&file).await.map_err(|why| {
+        PluginError::policy(format!("koji in config.yaml: {}: {why}", file.display()))
+            .with_hint("is the secret there, and is it listed in required_secrets?")
+    })
+}
+
+async fn read_bounded(file: &Path) -> Result<Vec<u8>, String> {
+    let size = tokio::fs::metadata(file).await.map_err(|error| error.to_string())?.len();
+    if size > LONGEST_FILE {
+        return Err("it is too large".to_owned());
+    }
+    tokio::fs::read(file).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
