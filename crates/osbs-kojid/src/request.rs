@@ -71,7 +71,8 @@ impl TaskRequest {
             Value::Struct(target) => text(target.get("name").unwrap_or(&Value::Nil), "target.name")?,
             target => text(&target, "target")?,
         };
-        for (name, value) in opts.iter().filter(|(_, value)| !value.is_nil()) {
+        // rpkg names every option that it has: nil, or false, where nobody asked for it.
+        for (name, value) in opts.iter().filter(|(_, value)| !matches!(value, Value::Nil | Value::Bool(false))) {
             read.option(name, value)?;
         }
         read.check()?;
@@ -164,6 +165,7 @@ mod tests {
             ("arch_override", "x86_64 aarch64".into()),
             ("epoch", Value::Nil),
             ("release", Value::Nil),
+            ("skip_build", false.into()),
             ("push_url", "ssh://h/web".into()),
         ]);
         let expected = TaskRequest {
