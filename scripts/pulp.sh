@@ -155,7 +155,8 @@ launch_part() { # launch_part api|content|worker
   case $1 in
     api) launch api pulpcore-api -b "127.0.0.1:$api" --workers 2 ;;
     content) launch content pulpcore-content -b "127.0.0.1:$content" --workers 1 ;;
-    worker) launch worker pulpcore-worker ;;
+    # Two: builds that run side by side wait for one another's tasks.
+    worker) launch worker bash -c 'pulpcore-worker & exec pulpcore-worker' ;;
     *) usage ;;
   esac
 }

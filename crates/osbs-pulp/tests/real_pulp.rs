@@ -138,7 +138,8 @@ async fn images_and_files_in_and_out() {
     let wait = Wait { limit: Duration::from_mins(5), cancel: &token, progress: &progress };
     let begun = Instant::now();
     let step = |what: &str| println!("{what}: {:.1} s", begun.elapsed().as_secs_f32());
-    assert_eq!(pulp.alive().await.unwrap(), (1, 1));
+    let (workers, content_servers) = pulp.alive().await.unwrap();
+    assert!(workers >= 1 && content_servers == 1, "{workers} {content_servers}");
 
     let (repository, again) = (pulp.repository("ns-web").await.unwrap(), pulp.repository("ns-web").await.unwrap());
     assert_eq!(repository, again, "made once");

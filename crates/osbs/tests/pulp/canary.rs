@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Secrets in the forms they may be written in.
 pub struct Canary {
-    forms: Vec<(String, Vec<u8>)>,
+    forms: Vec<(String, String)>,
     /// What was said on terminals.
     said: Mutex<Vec<String>>,
 }
@@ -34,27 +34,20 @@ impl Canary {
 
     /// One more secret, as it is and as base64 has it wherever it begins in a longer text.
     pub fn and(mut self, name: &str, secret: &str) -> Self {
-        self.forms.push((name.to_owned(), secret.as_bytes().to_vec()));
+        self.forms.push((name.to_owned(), secret.to_owned()));
         for before in 0..3 {
             let encoded = base64(&[&vec![b' '; before], secret.as_bytes()].concat());
             let (first, last) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
-            self.forms.push((format!("{name} in base64"), encoded.as_bytes()[first..last].to_vec()));
+            self.forms.push((format!("{name} in base64"), encoded[first..last].to_owned()));
         }
         self
     }
 
     /// The name of the secret that is in these bytes.
     pub fn sings_in(&self, bytes: &[u8]) -> Option<&str> {
-        let found = self.forms.iter().find(|(_, form)| {
-            let mut rest = bytes;
-            while let Some(at) = rest.iter().position(|byte| *byte == form[0]) {
-                if rest[at..].starts_with(form) {
-                    return true;
-                }
-                rest = &rest[at + 1..];
-            }
-            false
-        });
+        // The standard library searches texts quickly, in a test that is not optimised too.
+        let text = String::from_utf8_lossy(bytes);
+        let found = self.forms.iter().find(|(_, form)| text.contains(form));
         found.map(|(name, _)| name.as_str())
     }
 

@@ -2,6 +2,9 @@
 //! brought is recorded, nothing has gone from the registry before Pulp shows it, no floating name has moved, and the same
 //! build succeeds when it is asked for again.
 //!
+//! A build is killed, asked for again and killed further on, and so forth until it is left alone: with what all the others
+//! have left behind.
+//!
 //! In the middle: what the plugin asks of Pulp, or of the registry, is held at a gate; then its process dies.
 
 use crate::canary::Canary;
@@ -9,11 +12,10 @@ use crate::pulp_server::RealPulp;
 use crate::served;
 use crate::world::gate::Gate;
 use crate::world::inspect::{Process, kill_9, worker_of};
-use crate::world::{self, World, check_nothing_left, wait_for};
+use crate::world::{self, Done, World, check_nothing_left, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::Command;
-use std::sync::Mutex;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,25 +25,28 @@ enum Who {
 }
 use Who::{Orchestrator, Worker};
 
-/// Arrangement, whose process, in which plugin, and the request that is held.
-type Case = (&'static str, Who, &'static str, &'static str);
+/// Whose process dies, in which plugin, and the request that is held then.
+type Kill = (Who, &'static str, &'static str);
 
 /// Where a task is looked at, Pulp goes on to its end: nobody takes note of it.
 const TASK: &str = "GET /pulp/api/v3/tasks/";
 
-/// Every plugin once; arrangements 1 to 3 leave all to the worker.
-const CASES: [Case; 8] = [
-    ("1", Worker, "pulp_sync", TASK),
-    ("2", Worker, "pulp_push", "PUT /pulp/api/v3/uploads/"),
-    ("3", Worker, "delete_from_registry", "DELETE /v2/"),
-    ("4", Orchestrator, "pulp_tag", TASK),
-    ("4", Orchestrator, "pulp_sync", "/sync/"),
-    ("4", Orchestrator, "pulp_publish", TASK),
-    ("4", Orchestrator, "pulp_pull", "GET /v2/"),
-    ("4", Orchestrator, "push_floating_tags", "/tag/"),
+/// Arrangement, and where its build is killed one time after another. Arrangements 1 to 3 leave all to the worker.
+const CHAINS: [(&str, &[Kill]); 3] = [
+    ("2", &[(Worker, "pulp_push", "PUT /pulp/api/v3/uploads/")]),
+    ("3", &[(Worker, "pulp_sync", TASK), (Worker, "pulp_pull", "GET /v2/")]),
+    (
+        "4",
+        &[
+            (Orchestrator, "pulp_tag", TASK),
+            (Orchestrator, "pulp_sync", "/sync/"),
+            (Orchestrator, "pulp_publish", TASK),
+            (Orchestrator, "pulp_pull", "GET /v2/"),
+            (Orchestrator, "delete_from_registry", "DELETE /v2/"),
+            (Orchestrator, "push_floating_tags", "/tag/"),
+        ],
+    ),
 ];
-/// Sites side by side.
-const SITES: usize = 4;
 
 /// Registries of its own, and gates before Pulp and before the registry on the way to it.
 struct Site<'a> {
@@ -77,47 +82,57 @@ impl<'a> Site<'a> {
         std::fs::write(self.world.path("config.yaml"), text).expect("written");
     }
 
-    fn check_case(&self, (arrangement, who, plugin, held): Case, canary: &Canary) {
-        let begun = Instant::now();
-        let name = format!("{}{arrangement}", plugin.replace('_', ""));
-        let case = format!("arrangement {arrangement}, {who:?} in {plugin} at {held}");
-        self.configure(matches!(plugin, "pulp_push" | "pulp_tag"));
+    fn check_chain(&self, arrangement: &str, kills: &[Kill], canary: &Canary) {
+        let name = format!("chain{arrangement}");
         let url = self.world.layered(&name, &format!("RUN echo {name} >/what"));
         let args = ["--arrangement-version", arrangement, "--platforms", "x86_64"];
-        let mut follower = self.world.start_build(&url, &args);
-        wait_for("the build has a folder", 120, || self.world.newest(&name).is_some());
-        let build = self.world.newest(&name).expect("there is one");
-        let build = if who == Worker { worker_of(&build, "x86_64") } else { build };
+        let begun = Instant::now();
+        for (number, (who, plugin, held)) in (1..).zip(kills) {
+            let case = format!("arrangement {arrangement}, {who:?} in {plugin} at {held}");
+            self.configure(matches!(*plugin, "pulp_push" | "pulp_tag"));
+            let earlier = self.world.newest(&name);
+            let follower = self.world.start_build(&url, &args);
+            wait_for("the build has a folder", 120, || self.world.newest(&name) != earlier);
+            canary.hear(&self.kill(&name, follower, (*who, plugin, held)));
+            self.check_known(&name, &case);
+            let tag = format!("1-{number}");
+            let shown = served(self.pulp, &format!("test/{name}:{tag}")).is_some();
+            let there = self.output.tags(&format!("test/{name}"));
+            assert!(shown || there.contains(&tag), "{case}: gone before it was shown: {there:?}");
+            assert_eq!(served(self.pulp, &format!("test/{name}:latest")), None, "{case}: it moves last");
+            println!("{case}: {:.1} s", begun.elapsed().as_secs_f32());
+        }
+        let again = self.world.build(&url, &args);
+        canary.hear(&again);
+        let case = format!("arrangement {arrangement}, again");
+        assert_eq!(again.code, 0, "{case}:\n{}\n{}", again.out, again.err);
+        let tag = format!("1-{}", kills.len() + 1);
+        let digest = served(self.pulp, &format!("test/{name}:{tag}"));
+        assert!(digest.is_some(), "{case}: {tag} of {:?}", self.output.tags(&format!("test/{name}")));
+        for floating in ["1", "latest"] {
+            assert_eq!(served(self.pulp, &format!("test/{name}:{floating}")), digest, "{case}");
+        }
+        let there = self.output.tags(&format!("test/{name}"));
+        assert!(!there.contains(&tag), "{case}: shown, and so taken out: {there:?}");
+        println!("{case}: {:.1} s", begun.elapsed().as_secs_f32());
+    }
+
+    /// Kills a build where the plugin asks for something.
+    fn kill(&self, name: &str, mut follower: Child, (who, plugin, held): Kill) -> Done {
+        let newest = self.world.newest(name).expect("there is one");
+        let build = if who == Worker { worker_of(&newest, "x86_64") } else { newest.clone() };
         let log = self.world.path("home/builds/default").join(&build).join("events.jsonl");
         let gate = if held.starts_with("DELETE") { &self.to_output } else { &self.to_pulp };
         let start = format!("\"plugin\":\"{plugin}\"");
         gate.hold(held, move || world::read(&log).contains(&start));
-        wait_for(&case, 300, || gate.held() > 0 || follower.try_wait().is_ok_and(|ended| ended.is_some()));
+        wait_for(plugin, 300, || gate.held() > 0 || follower.try_wait().is_ok_and(|ended| ended.is_some()));
         let pid = self.world.process(&build, Process::Reactor);
         pid.into_iter().for_each(kill_9);
         gate.open();
         let done = world::done(follower.wait_with_output().expect("it ends"));
-        canary.hear(&done);
-        assert!(pid.is_some() && done.code != 0, "{case}: {pid:?} {}\n{}\n{}", done.code, done.out, done.err);
-        assert!(["Failed", "Error"].contains(&self.world.status(&self.world.newest(&name).expect("a build")).as_str()));
-        self.check_known(&name, &case);
-        let shown = served(self.pulp, &format!("test/{name}:1-1")).is_some();
-        let there = self.output.tags(&format!("test/{name}"));
-        assert!(shown || there.contains(&"1-1".to_owned()), "{case}: gone before it was shown: {there:?}");
-        assert_eq!(served(self.pulp, &format!("test/{name}:latest")), None, "{case}: it moves last");
-        let killed = begun.elapsed().as_secs_f32();
-
-        let again = self.world.build(&url, &args);
-        canary.hear(&again);
-        assert_eq!(again.code, 0, "{case}, again:\n{}\n{}", again.out, again.err);
-        let digest = served(self.pulp, &format!("test/{name}:1-2"));
-        assert!(digest.is_some(), "{case}, again: {:?}", self.output.tags(&format!("test/{name}")));
-        for tag in ["1", "latest"] {
-            assert_eq!(served(self.pulp, &format!("test/{name}:{tag}")), digest, "{case}, again");
-        }
-        let there = self.output.tags(&format!("test/{name}"));
-        assert!(!there.contains(&"1-2".to_owned()), "{case}, again: shown, and so taken out: {there:?}");
-        println!("{case}: killed {killed:.1} s, all {:.1} s", begun.elapsed().as_secs_f32());
+        assert!(pid.is_some() && done.code != 0, "{plugin}: {pid:?} {}\n{}\n{}", done.code, done.out, done.err);
+        assert!(["Failed", "Error"].contains(&self.world.status(&newest).as_str()), "{plugin}");
+        done
     }
 
     /// What registry and Pulp have of this image, some record tells of.
@@ -154,19 +169,18 @@ fn ask(pulp: &RealPulp, path: &str) -> Value {
 /// All of them. Gives the records of all builds.
 pub fn check(pulp: &RealPulp) -> String {
     let canary = Canary::new(pulp);
-    let left = Mutex::new(CASES.to_vec());
-    let one = || {
+    let canary = &canary;
+    let one = |(arrangement, kills): (&str, &[Kill])| {
         let site = Site::new(pulp);
-        while let Some(case) = { left.lock().expect("no panic").pop() } {
-            site.check_case(case, &canary);
-        }
+        site.check_chain(arrangement, kills, canary);
         check_nothing_left(&site.world);
         canary.check_world(&site.world, &[&site.output.path("registry")]);
         records(&site.world)
     };
+    let one = &one;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..SITES).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a site")).collect()
+        let threads: Vec<_> = CHAINS.into_iter().map(|chain| scope.spawn(move || one(chain))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a chain")).collect()
     })
 }
 

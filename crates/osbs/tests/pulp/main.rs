@@ -195,7 +195,7 @@ fn check_success(site: &Site<'_>) -> String {
     assert!(record["annotations"]["media-types"].to_string().contains("oci.image.index"), "{record}");
     check_pull(site);
     check_archive(site);
-    check_arrangement_4(site)
+    digest
 }
 
 /// Pulp's API dies between `pulp_sync` and `pulp_publish`; with it back, the same build succeeds.
@@ -270,46 +270,6 @@ fn check_failures(site: &Site<'_>) {
     site.pulp.kill("api");
     site.check_failure("down", &["pulp_sync", "cannot find or make the repository test-web", "is Pulp up"], "");
     check_nothing_left(&site.world);
-}
-
-/// By `osbs.conf` alone, with the login in a secret. Its lists take the image out of the registry at the end. Gives the
-/// digest that clients get now.
-fn check_arrangement_4(site: &Site<'_>) -> String {
-    let login = site.world.path("login");
-    std::fs::create_dir_all(&login).unwrap();
-    for key in ["username", "password"] {
-        std::fs::write(login.join(key), site.pulp.address(key)).unwrap();
-    }
-    let files = ["username", "password"].map(|key| login.join(key).display().to_string());
-    site.world.ok(&["config", "set-secret", "pulp-login", &files[0], &files[1]]);
-    let instance = format!(
-        "can_orchestrate = true\nregistry_uri = http://{}\nsource_registry_uri = http://{}\nregistry_api_versions = v2\n\
-         group_manifests = true\npulp_registry_name = {}\npulp_secret = pulp-login\n",
-        site.output.registry,
-        site.world.registry,
-        site.pulp.address("api")
-    );
-    site.world.write_conf(&instance, "");
-    let text = std::fs::read_to_string(site.world.path("config.yaml")).unwrap();
-    let (from, to) = (&site.world.registry, &site.output.registry);
-    let text =
-        text.replace(&format!("registries: [{{url: 'http://{from}'"), &format!("registries: [{{url: 'http://{to}'"));
-    std::fs::write(site.world.path("config.yaml"), text).unwrap();
-    let url = site.world.layered("web", "RUN echo four >/what");
-    let done = site.world.build(&url, &["--arrangement-version", "4", "--platforms", "x86_64"]);
-    site.step("arrangement 4");
-    site.canary.hear(&done);
-    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
-    let digest = site.served("test/web:1-2").expect("clients of Pulp get it");
-    assert_eq!(site.served("test/web:latest").as_ref(), Some(&digest));
-    assert!(site.served("test/web:1-1").is_some(), "earlier names stay");
-    let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-2");
-    let build = site.world.newest("web").unwrap();
-    assert!(site.world.has_said(&build, &format!("deleted {}/test/web@", site.output.registry)));
-    assert_eq!(code, 404, "the registry was only the way to Pulp");
-    let (code, _) = site.output.registry_get("/v2/test/web/manifests/1-1");
-    assert_eq!(code, 200, "what another build has pushed stays");
-    digest
 }
 
 /// The whole image, layers and all, comes out of Pulp.
