@@ -6,18 +6,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
+use base64::Engine as _;
 use osbs_http::{Bytes, Url};
 use osbs_koji::wire::{self, Outgoing, RawUpload};
 use osbs_koji::xmlrpc::{decode_call, decode_response};
-use osbs_koji::{
-    Arguments, BuildState, Fault, MethodCall, SessionMark, SessionStyle, Struct, UploadedBlock, Value, ValueError,
-    calls,
-};
+use osbs_koji::{Arguments, BuildState, MethodCall, Struct, UploadedBlock, Value, ValueError, calls};
 use osbs_types::Secret;
-use serde_json::Value as Json;
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use support::recorded::Recorded;
 
 const TARGET: &str = "f43-container-candidate";
 const SOURCE: &str = "git+ssh://pkgs.example.com/containers/caddy-container#0b7e1f5d3c2a49680123456789abcdef01234567";
@@ -27,61 +25,6 @@ const CG: &str = "atomic-reactor";
 const FIRST: &str = "koji-upload/1505902534.25.AbCdEfGh";
 const SECOND: &str = "koji-upload/1505902600.75.IjKlMnOp";
 const IMAGE: &str = "docker-image-sha256:6c2f4d8c39b1.x86_64.tar.gz";
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
-}
-
-/// One exchange of the index.
-struct Recorded(Json);
-
-impl Recorded {
-    fn all() -> Vec<Self> {
-        let index: Vec<Json> = serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap();
-        index.into_iter().map(Self).collect()
-    }
-
-    fn number(&self) -> u64 {
-        self.0["n"].as_u64().unwrap()
-    }
-
-    fn body(&self, of: &str) -> Vec<u8> {
-        fs::read(folder().join(self.0[of].as_str().unwrap())).unwrap()
-    }
-
-    fn params(&self) -> Vec<Value> {
-        decode_call(&self.body("request_file")).unwrap().params
-    }
-
-    fn path(&self) -> &str {
-        self.0["http"]["path"].as_str().unwrap()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.0["http"]["request_headers"][name].as_str()
-    }
-
-    /// The session that it was sent with.
-    fn mark(&self) -> Option<SessionMark> {
-        let url = Url::parse("http://k.io").unwrap().join(self.path()).unwrap();
-        let of_query = |key: &str| url.query_pairs().find(|(name, _)| name == key).map(|(_, value)| value.into_owned());
-        let of_header = |name: &str| self.header(name).map(str::to_owned);
-        let (style, [id, key, callnum]) = match self.header("Koji-Session-Id") {
-            Some(_) => {
-                let names = ["Koji-Session-Id", "Koji-Session-Key", "Koji-Session-Callnum"];
-                (SessionStyle::Headers, names.map(of_header))
-            }
-            None => (SessionStyle::Url, ["session-id", "session-key", "callnum"].map(of_query)),
-        };
-        let (id, callnum) = (id?.parse().unwrap(), callnum.unwrap().parse().unwrap());
-        Some(SessionMark { id, key: Secret::new(key.unwrap()), callnum, style })
-    }
-
-    fn answer(&self) -> Result<Value, Fault> {
-        let status = u16::try_from(self.0["http"]["status"].as_u64().unwrap()).unwrap();
-        wire::answer(status, &self.body("response_file")).unwrap()
-    }
-}
 
 /// What our client makes of an exchange: the request's body, and what the answer's type says of it.
 struct Ours {
@@ -172,7 +115,6 @@ fn call_of(recorded: &Recorded) -> Ours {
             let (Value::String(data), Value::Array(sum)) = (&recorded.params()[5], &recorded.params()[3]) else {
                 panic!("an upload")
             };
-            use base64::Engine as _;
             let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
             ours(calls::upload_file("tasks/26/26", "x86_64.log", 97, sum[1].as_str().unwrap(), 0, &bytes))
         }
@@ -291,11 +233,11 @@ fn hub() -> Url {
 /// The whole request that our client makes for this exchange.
 fn request_of(recorded: &Recorded) -> Outgoing {
     let mark = recorded.mark();
-    if recorded.0["method"] == "rawUpload" {
+    if recorded.method() == "rawUpload" {
         let body = Bytes::from(recorded.body("request_file"));
         return wire::raw_upload(&hub(), &upload_of(recorded.number()), mark.as_ref(), body);
     }
-    let path = if recorded.0["method"] == "sslLogin" { "/ssllogin" } else { "" };
+    let path = if recorded.method() == "sslLogin" { "/ssllogin" } else { "" };
     wire::call(&hub(), path, mark.as_ref(), Bytes::from(call_of(recorded).document))
 }
 
@@ -313,15 +255,10 @@ fn every_request_is_made_the_same() {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
-        let headers = recorded.0["http"]["request_headers"].as_object().unwrap();
-        let expected: BTreeSet<(String, String)> = headers
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "User-Agent" | "Content-Length"))
-            .map(|(name, value)| (name.to_lowercase(), value.as_str().unwrap().to_owned()))
-            .collect();
+        let expected: BTreeSet<(String, String)> = recorded.headers().into_iter().collect();
         assert_eq!(found, expected, "{number}");
         let body = recorded.body("request_file");
-        if recorded.0["method"] == "multiCall" {
+        if recorded.method() == "multiCall" {
             assert_eq!(decode_call(&request.body).unwrap(), decode_call(&body).unwrap(), "{number}");
         } else {
             let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
@@ -335,11 +272,11 @@ fn every_request_is_made_the_same() {
 fn every_answer_is_understood() {
     for recorded in Recorded::all() {
         let number = recorded.number();
-        let fault = recorded.0["fault"].as_i64();
+        let fault = recorded.fault();
         match recorded.answer() {
             Ok(value) => {
                 assert_eq!(fault, None, "{number}");
-                let read = if recorded.0["method"] == "rawUpload" {
+                let read = if recorded.method() == "rawUpload" {
                     UploadedBlock::read(value).map(|block| format!("{block:?}"))
                 } else {
                     (call_of(&recorded).understood)(value)

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod recorded;
+
 use base64::Engine as _;
 use osbs_http::{RetryPolicy, Timeouts, Transport, TransportConfig, Url};
 use osbs_koji::xmlrpc::{decode_call, encode_fault, encode_response};
@@ -147,7 +149,7 @@ impl FakeHub {
 
 pub fn quick() -> Settings {
     Settings {
-        patience: Duration::from_secs(60),
+        patience: Duration::from_mins(1),
         base_delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(5),
         block: 1000,
@@ -268,14 +270,11 @@ impl State {
                 Value::members([("build_id", 37.into()), ("token", "f".repeat(64).into())])
             }),
             "CGImport" => self.change(seen, &call.method, || {
-                let names = [("name", "c".into()), ("version", "1".into()), ("release", "2".into())];
-                let mut build = match Value::members(names) {
-                    Value::Struct(members) => members,
-                    _ => unreachable!("it was made of members"),
-                };
-                build.insert("id".to_owned(), 37.into());
-                build.insert("state".to_owned(), 1.into());
-                build.into()
+                let names: [(&str, Value); 3] =
+                    [("name", "c".into()), ("version", "1".into()), ("release", "2".into())];
+                let mut build = names.map(|(name, value)| (name.to_owned(), value)).to_vec();
+                build.extend([("id".to_owned(), 37.into()), ("state".to_owned(), 1.into())]);
+                Value::Struct(build.into_iter().collect())
             }),
             "tagBuild" => self.change(seen, &call.method, || 27.into()),
             "uploadFile" => self.upload_file(&positional),
@@ -392,5 +391,5 @@ fn proof(id: i64, key: &str) -> Value {
 }
 
 fn sum_of(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |sum, byte| sum + &format!("{byte:02x}"))
 }
