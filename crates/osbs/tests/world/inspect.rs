@@ -135,7 +135,8 @@ pub fn surroundings() -> BTreeSet<String> {
 /// Other programs and other tests live on this machine too: only what a build could have made.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.contains("osbs") && !name.starts_with("osbs-test-") || name.contains("runc") || name.contains("source-")
+    let of_tests = name.starts_with("osbs-test-") || name.starts_with("osbs-pulp-");
+    name.contains("osbs") && !of_tests || name.contains("runc") || name.contains("source-")
 }
 
 /// A small random sequence: the same for the same seed, which a test prints.
