@@ -4,6 +4,7 @@
 
 pub mod distribution;
 pub mod gate;
+pub mod hub;
 pub mod inspect;
 pub mod lines;
 pub mod registries;

@@ -1,0 +1,155 @@
+//! A Koji hub in this process: its data in the world's folder, on a free loopback port, with what container builds need.
+
+use osbs_hub::{Hub, HubConfig};
+use osbs_koji::{Koji, KojiError, Login, MethodCall, Server, Settings, Struct, Task, Value, calls};
+use osbs_types::Secret;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// The host that container builds are given to, and its password.
+pub const HOST: &str = "builder01.example.com";
+/// Who asks for builds.
+pub const USER: &str = "mwells";
+/// Who imports.
+pub const IMPORTER: &str = "reactor";
+/// The password of them all.
+pub const PASSWORD: &str = "a password of tests";
+pub const TARGET: &str = "f43-candidate";
+
+/// A hub, and a client that is its administrator.
+pub struct TestHub {
+    pub topdir: PathBuf,
+    pub port: u16,
+    pub runtime: Runtime,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl TestHub {
+    /// A hub with users, tags, a target and a host; `packages` may be built for it.
+    pub fn start(folder: &Path, packages: &[&str]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let port = super::free_port();
+        let mut hub = Self { topdir: folder.join("koji"), port, runtime: runtime.expect("a runtime"), running: None };
+        let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
+        opened.set_user("kojiadmin", Some(PASSWORD), &["admin"]).expect("an administrator");
+        drop(opened);
+        hub.resume();
+        hub.set_up(packages);
+        let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
+        for user in [HOST, USER, IMPORTER] {
+            opened.set_user(user, Some(PASSWORD), &[]).expect("a password");
+        }
+        hub
+    }
+
+    fn set_up(&self, packages: &[&str]) {
+        let admin = self.log_in("kojiadmin");
+        self.call(&admin, calls::create_tag("f43-build").named("arches", "x86_64"));
+        self.call(&admin, calls::create_tag(TARGET));
+        self.call(&admin, calls::create_build_target(TARGET, "f43-build", TARGET));
+        self.call(&admin, calls::create_user(USER));
+        self.call(&admin, calls::create_user(IMPORTER));
+        for package in packages {
+            self.call(&admin, calls::package_list_add(TARGET, package, USER));
+        }
+        // A hub may have it from the start.
+        let _ = self.try_call(&admin, calls::add_channel("container"));
+        self.call(&admin, calls::add_host(HOST, &["x86_64"]));
+        self.call(&admin, calls::add_host_to_channel(HOST, "container"));
+        self.call(&admin, calls::grant_cg_access(IMPORTER, "atomic-reactor"));
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/kojihub", self.port)
+    }
+
+    /// Serves again, on the same port.
+    pub fn resume(&mut self) {
+        let (ready, is_ready) = mpsc::channel();
+        let (stop, topdir, port) = (CancellationToken::new(), self.topdir.clone(), self.port);
+        let own_stop = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                let hub = Hub::open(HubConfig::new(topdir)).expect("the hub opens");
+                let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+                listener.set_nonblocking(true).expect("set");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                ready.send(()).expect("somebody waits");
+                hub.serve(listener, own_stop).await.expect("served");
+            });
+        });
+        is_ready.recv_timeout(Duration::from_secs(60)).expect("the hub listens");
+        self.running = Some((stop, thread));
+    }
+
+    /// Stops serving.
+    pub fn pause(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            stop.cancel();
+            thread.join().expect("the hub ends");
+        }
+    }
+
+    pub fn anonymous(&self) -> Koji {
+        self.client(Login::Anonymous)
+    }
+
+    fn client(&self, login: Login) -> Koji {
+        let transport = osbs_http::Transport::new(osbs_http::TransportConfig::default());
+        let server = Server::new(&self.url()).expect("a URL");
+        Koji::new(&transport, server, login, Settings::default()).expect("a client")
+    }
+
+    pub fn log_in(&self, user: &str) -> Koji {
+        let koji = self.client(Login::Password { user: user.to_owned(), password: Secret::new(PASSWORD) });
+        self.runtime.block_on(koji.log_in()).expect("logged in");
+        koji
+    }
+
+    #[track_caller]
+    pub fn call<T>(&self, koji: &Koji, call: MethodCall<T>) -> T {
+        let method = call.method().to_owned();
+        self.try_call(koji, call).unwrap_or_else(|error| panic!("{method}: {error:?}"))
+    }
+
+    pub fn try_call<T>(&self, koji: &Koji, call: MethodCall<T>) -> Result<T, KojiError> {
+        self.runtime.block_on(koji.call(call))
+    }
+
+    /// Asks for a build; the task.
+    #[track_caller]
+    pub fn build_container(&self, koji: &Koji, source: &str, options: &[(&str, Value)]) -> i64 {
+        let options: Struct = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        self.call(koji, calls::build_container(source, TARGET, options, None, Some("container")))
+    }
+
+    #[track_caller]
+    pub fn task(&self, id: i64) -> Task {
+        self.call(&self.anonymous(), calls::get_task_info(id, false)).expect("a task")
+    }
+
+    /// Waits until the task has ended.
+    #[track_caller]
+    pub fn wait_for(&self, id: i64, seconds: u64) -> Task {
+        super::wait_for(&format!("task {id} ends"), seconds, || self.task(id).state.is_finished());
+        self.task(id)
+    }
+
+    /// A file of the task's output, whole.
+    pub fn output(&self, task: i64, name: &str) -> String {
+        let path = self.topdir.join("work").join(osbs_koji::task_directory(task)).join(name);
+        std::fs::read(path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for TestHub {
+    fn drop(&mut self) {
+        self.pause();
+    }
+}
