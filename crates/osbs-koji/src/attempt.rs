@@ -36,6 +36,7 @@ impl From<HttpError> for Trouble {
             HttpError::Resolve { .. } => Self::NotReached(error),
             HttpError::Connect { .. } | HttpError::Interrupted { .. } | HttpError::Timeout { .. } => Self::Lost(error),
             HttpError::TooLarge { .. } => Self::Unreadable(error),
+            HttpError::Tls { source, .. } if !source.is_connect() => Self::Unreadable(error),
             _ => Self::Final(error),
         }
     }

@@ -56,7 +56,7 @@ impl Default for Settings {
             patience: Duration::from_mins(15),
             max_delay: Duration::from_secs(20),
             base_delay: Duration::from_secs(1),
-            read_limit: Duration::from_mins(10),
+            read_limit: Duration::from_mins(5),
             change_limit: Duration::from_hours(1),
             grace: Duration::from_secs(10),
             max_answer: 32 << 20,

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 
+/// Longest block within a call: base64 makes a third more of it, and hubs take 4 MiB.
+const MAX_CALLED_BLOCK: usize = 2 << 20;
 /// How often a block is sent of which the hub has written something else.
 const BLOCK_ATTEMPTS: u32 = 6;
 /// How often a whole file is sent of which the hub has something else in the end.
@@ -127,13 +129,15 @@ impl Koji {
         place: Place<'_>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), KojiError> {
+        let settings = &self.inner.settings;
+        let limit = if settings.fast_upload { settings.block } else { settings.block.min(MAX_CALLED_BLOCK) };
         loop {
-            let block = read_block(reader, self.inner.settings.block).await.map_err(&unreadable)?;
+            let block = read_block(reader, limit).await.map_err(&unreadable)?;
             // An empty file is one empty block.
             if block.is_empty() && sending.offset > 0 {
                 return Ok(());
             }
-            let (length, is_last) = (block.len() as u64, block.len() < self.inner.settings.block);
+            let (length, is_last) = (block.len() as u64, block.len() < limit);
             sending.sum.update(&block);
             sending.repeated |= self.send_block(place, sending.offset, block).await?;
             sending.offset += length;

@@ -3,7 +3,10 @@
 use crate::error::one_line;
 use crate::session::{SessionMark, SessionStyle};
 use crate::{Fault, Value, xmlrpc};
-use osbs_http::{Bytes, HeaderName, HeaderValue, Method, Request, RequestBody, Url, UrlRule, header, same_origin};
+use osbs_http::{
+    Bytes, HeaderName, HeaderValue, Method, Request, RequestBody, Url, UrlRule, header, same_origin, shown,
+};
+use std::fmt;
 use std::io;
 
 /// Bytes that are handed over at once: a slow line then shows progress, and is not taken for a silent hub.
@@ -23,7 +26,7 @@ pub struct RawUpload<'a> {
 }
 
 /// A request, before it meets a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// Where to, query and all.
     pub url: Url,
@@ -79,6 +82,13 @@ fn outgoing(mut url: Url, kind: &'static str, session: Option<&SessionMark>, bod
     Outgoing { url, headers, body }
 }
 
+impl fmt::Debug for Outgoing {
+    /// Without query and body, where a session's key or a password may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("url", &shown(&self.url)).finish_non_exhaustive()
+    }
+}
+
 impl Outgoing {
     /// As a request that is sent once. It never leaves the hub's origin: the session stands in plain headers.
     pub(crate) fn into_request(self) -> Request {
@@ -120,4 +130,30 @@ pub fn answer(status: u16, body: &[u8]) -> Result<Result<Value, Fault>, NoAnswer
         return Err(NoAnswer::Status(status, one_line(&String::from_utf8_lossy(&body[..body.len().min(4000)]))));
     }
     xmlrpc::decode_response(body).map_err(|error| NoAnswer::Garbage(one_line(&error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osbs_types::Secret;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let hub = Url::parse("https://k.io/kojihub").unwrap();
+        for style in [SessionStyle::Headers, SessionStyle::Url] {
+            let mark = SessionMark { id: 1, key: Secret::new("1-secretkey"), callnum: 0, style };
+            let request = call(&hub, "", Some(&mark), Bytes::from_static(b"hunter2"));
+            let shown = format!("{mark:?} {request:?} {:?}", request.headers);
+            assert!(!shown.contains("secretkey") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_login_has_a_path_of_its_own() {
+        for hub in ["https://k.io", "https://k.io/kojihub", "https://k.io/kojihub/"] {
+            let hub = Url::parse(hub).unwrap();
+            let request = call(&hub, "/ssllogin", None, Bytes::new());
+            assert_eq!(request.url.path(), format!("{}/ssllogin", hub.path().trim_end_matches('/')));
+        }
+    }
 }

@@ -72,8 +72,9 @@ async fn an_upload_cut_at_half_is_gone_on_with() {
     let error = upload(&hub.client().cancelled_by(&token), &file).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert_eq!((blocks(&hub), hub.state.lock().unwrap().files[STORED].len()), (4, 4000));
-    // Another process goes on.
-    let done = upload(&hub.client(), &file).await.unwrap();
+    // Another process goes on, in a task of its own: what is waited for can be sent to another thread.
+    let (koji, path) = (hub.client(), file.clone());
+    let done = tokio::spawn(async move { upload(&koji, &path).await }).await.unwrap().unwrap();
     assert_eq!((done.size, done.found, blocks(&hub)), (8000, 4000, 8));
     assert_eq!(hub.state.lock().unwrap().files[STORED], content(8000));
     // A third has nothing to send.
