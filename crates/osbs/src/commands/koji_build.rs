@@ -221,9 +221,10 @@ async fn show_end(
     page: &str,
     watched: &Watched,
 ) -> Result<u8, Failure> {
-    let value = match watched.is_closed() {
-        true => Some(koji.call(calls::get_task_result(task)).await.map_err(|error| failed(&error))?),
-        false => None,
+    let value = if watched.is_closed() {
+        Some(koji.call(calls::get_task_result(task)).await.map_err(|error| failed(&error))?)
+    } else {
+        None
     };
     let value = value.map(|value| result::with_links(value, |build| profile.page("buildinfo", "buildID", build)));
     if session.wants_json() {
