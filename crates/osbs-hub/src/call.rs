@@ -225,19 +225,16 @@ pub(crate) fn wrong_type(name: &str, expected: &str, found: &Value) -> CallError
     wrong_parameter(format!("Invalid type for argument {name}: {} where {expected} must be", found.type_name()))
 }
 
-/// Refuses what would be a nuisance as a name for ever.
+/// Refuses what Koji takes for no name: letters, digits and `/_.@+-` only, at most 256.
 ///
 /// # Errors
-/// 1000: it is empty, too long, or has control characters.
+/// 1024.
 pub(crate) fn check_new_name(what: &str, text: &str) -> Result<(), CallError> {
     const LONGEST: usize = 256;
-    let problem = match text {
-        _ if text.trim() != text || text.is_empty() => "is empty, or begins or ends with space",
-        _ if text.chars().count() > LONGEST => "is longer than 256 characters",
-        _ if text.chars().any(|character| character.is_control() || character == '/') => {
-            "has a slash or a control character"
-        }
-        _ => return Ok(()),
-    };
-    Err(crate::call_error::fault(osbs_koji::FaultCode::NameValidationError, format!("{what} {problem}: {text:?}")))
+    let fits = |character: char| character.is_ascii_alphanumeric() || "/_.@+-".contains(character);
+    if !text.is_empty() && text.len() <= LONGEST && text.chars().all(fits) {
+        return Ok(());
+    }
+    let text = format!("{what}: {text:?} is no name: letters, digits and /_.@+- only, at most {LONGEST}");
+    Err(crate::call_error::fault(osbs_koji::FaultCode::NameValidationError, text))
 }

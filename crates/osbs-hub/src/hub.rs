@@ -216,6 +216,34 @@ impl Hub {
         })
     }
 
+    /// Lets a user import as a content generator, which is made if it is new.
+    ///
+    /// # Errors
+    /// The user is unknown.
+    pub fn allow_import(&self, user: &str, generator: &str) -> Result<(), HubError> {
+        let wrong = || HubError::UserName { name: user.to_owned() };
+        if crate::call::check_new_name("content generator", generator).is_err() {
+            return Err(HubError::UserName { name: generator.to_owned() });
+        }
+        let now = self.state.now();
+        self.state.database.transaction(Access::Write, |tx| {
+            let user: Option<i64> =
+                tx.query_row("SELECT id FROM users WHERE name = ?", [user], |row| row.get(0)).optional()?;
+            let user = user.ok_or_else(wrong)?;
+            tx.execute("INSERT INTO content_generator (name) VALUES (?) ON CONFLICT DO NOTHING", [generator])?;
+            let generator: i64 =
+                tx.query_row("SELECT id FROM content_generator WHERE name = ?", [generator], |row| row.get(0))?;
+            tx.execute("INSERT INTO events (at) VALUES (?)", [now])?;
+            let event = tx.last_insert_rowid();
+            tx.execute(
+                "INSERT INTO cg_users (cg_id, user_id, create_event, creator_id) SELECT ?1, ?2, ?3, ?2
+                 WHERE NOT EXISTS (SELECT 1 FROM cg_users WHERE cg_id = ?1 AND user_id = ?2 AND revoke_event IS NULL)",
+                params![generator, user, event],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Whether anybody is an administrator.
     ///
     /// # Errors

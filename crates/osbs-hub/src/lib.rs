@@ -4,6 +4,7 @@
 //! knows no reactor, no cluster, no terminal. Start reading at `dispatch.rs`, the way of a call, then `methods/mod.rs`,
 //! the table of them.
 
+mod administration;
 mod builds;
 mod call;
 mod call_error;

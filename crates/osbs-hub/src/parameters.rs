@@ -14,7 +14,6 @@ pub(crate) enum Default {
     Nil,
     Bool(bool),
     Int(i64),
-    Double(f64),
     Text(&'static str),
     /// It takes all further arguments by position (`*args`).
     Rest,
@@ -55,7 +54,6 @@ impl Default {
             Self::Required | Self::Nil => Value::Nil,
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => Value::Int(value),
-            Self::Double(value) => Value::Double(value),
             Self::Text(value) => Value::from(value),
             Self::Rest => Value::Array(Vec::new()),
             Self::NamedRest => Value::Struct(Struct::new()),

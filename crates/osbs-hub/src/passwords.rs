@@ -1,8 +1,8 @@
 //! Passwords: argon2id hashes, and a brake on guessing. Must not know sessions.
 
-use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use argon2::password_hash::{self, Output, ParamsString, PasswordHash, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -19,6 +19,9 @@ const MOST: usize = 10_000;
 /// The hash of no password: checked for users that do not exist, so that the time does not tell.
 static NOBODY: LazyLock<String> = LazyLock::new(|| hash("no password at all").unwrap_or_default());
 
+/// What hashing works in, 19 MiB, one at a time: the allocator would keep as much for every thread that has ever hashed.
+static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
 /// A password cannot be hashed.
 #[derive(Debug, thiserror::Error)]
 #[error("the password cannot be hashed: {0}")]
@@ -30,15 +33,49 @@ pub struct PasswordError(String);
 /// The password is longer than argon2 takes.
 pub(crate) fn hash(password: &str) -> Result<String, PasswordError> {
     let salt = SaltString::generate(&mut OsRng);
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError(error.to_string()))
+    let wrong = |error: password_hash::Error| PasswordError(error.to_string());
+    let params = Params::default();
+    let output = output(password, salt.as_salt(), &params, Params::DEFAULT_OUTPUT_LEN).map_err(wrong)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(wrong)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
+fn output(password: &str, salt: Salt<'_>, params: &Params, length: usize) -> Result<Output, password_hash::Error> {
+    let mut bytes = [0; 64];
+    let salt = salt.decode_b64(&mut bytes)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::default());
+    }
+    let hashed = Output::init_with(length, |out| {
+        Ok(argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, memory.as_mut_slice())?)
+    });
+    // What was made of the password does not stay.
+    memory.fill(Block::default());
+    hashed
+}
+
+fn matches(stored: &PasswordHash<'_>, password: &str) -> Option<bool> {
+    if stored.algorithm != Algorithm::Argon2id.ident() {
+        return None;
+    }
+    let (salt, expected) = (stored.salt?, stored.hash?);
+    let params = Params::try_from(stored).ok()?;
+    // `Output` compares in constant time.
+    Some(output(password, salt, &params, expected.len()).ok()? == expected)
 }
 
 /// Whether a password is right. It takes as long whether there is a hash or not.
 pub(crate) fn is_right(stored: Option<&str>, password: &str) -> bool {
     let text = stored.unwrap_or(&NOBODY);
-    let right =
-        PasswordHash::new(text).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+    let right = PasswordHash::new(text).is_ok_and(|hash| matches(&hash, password) == Some(true));
     right && stored.is_some() && !password.is_empty()
 }
 

@@ -206,7 +206,8 @@ pub(crate) fn find_or_create(tx: &Transaction<'_>, name: &str) -> Result<i64, Ca
     if let Some(id) = find(tx, &Id::Name(name.to_owned()))? {
         return Ok(id);
     }
-    check_new_name("package", name)?;
+    // Names with spaces come with imports.
+    check_new_name("package", &name.replace(' ', "_"))?;
     if name.contains('/') || name.starts_with('.') {
         return Err(fault(FaultCode::NameValidationError, format!("{name:?} cannot be the name of a package")));
     }

@@ -56,7 +56,6 @@ fn default_of(parameter: &Parameter) -> Option<Value> {
         Default::Nil => Some(Value::Nil),
         Default::Bool(value) => Some(value.into()),
         Default::Int(value) => Some(value.into()),
-        Default::Double(value) => Some(value.into()),
         Default::Text(value) => Some(value.into()),
     }
 }
@@ -73,7 +72,6 @@ fn signature(parameters: &[Parameter]) -> String {
             Default::Bool(true) => format!("{name}=True"),
             Default::Bool(false) => format!("{name}=False"),
             Default::Int(value) => format!("{name}={value}"),
-            Default::Double(value) => format!("{name}={value:?}"),
             Default::Text(value) => format!("{name}='{value}'"),
         }
     };

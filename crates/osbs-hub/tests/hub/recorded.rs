@@ -182,7 +182,9 @@ fn compare(path: &str, recorded: &Value, ours: &Value, differences: &mut Vec<Str
             differences.push(format!("{path} is {}, recorded {}", ours.type_name(), recorded.type_name()));
         }
         // Ids and numbers are ours to give, and the same, as they were set up to be.
-        (Value::Int(one), Value::Int(other)) if one != other && !path.ends_with("event") && !path.ends_with("event_id") => {
+        (Value::Int(one), Value::Int(other))
+            if one != other && !path.ends_with("event") && !path.ends_with("event_id") =>
+        {
             differences.push(format!("{path} is {other}, recorded {one}"));
         }
         (Value::Bool(one), Value::Bool(other)) if one != other => {
