@@ -122,6 +122,7 @@ pub(crate) enum Command {
     Image(commands::image::ImageArgs),
     CreateBuildImage(commands::create_build_image::CreateBuildImageArgs),
     Kojid(commands::kojid::KojidArgs),
+    Hub(commands::hub::HubArgs),
     Plugins(commands::plugins::PluginsArgs),
     Config(commands::config::ConfigArgs),
     Gc(commands::gc::GcArgs),

@@ -67,6 +67,7 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::CancelBuild(args) => commands::cancel_build::run(session, args).await,
             Command::BuildJson(args) => commands::build_json::run(session, args).await,
             Command::Kojid(args) => commands::kojid::run(session, args).await,
+            Command::Hub(args) => commands::hub::run(session, args).await,
             Command::Plugins(args) => commands::plugins::run(session, &args),
             Command::CreateBuildImage(args) => commands::create_build_image::run(session, args).await,
             Command::Image(args) => commands::image::run(session, args).await,

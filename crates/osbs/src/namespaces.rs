@@ -27,6 +27,7 @@ fn need(command: &Command) -> Need {
         | Command::GetToken(_)
         | Command::PrintTokenUrl(_)
         | Command::KojiBuild(_)
+        | Command::Hub(_)
         | Command::GetUser(_) => Need::Nothing,
         Command::CreateBuildImage(_)
         | Command::Image(_)

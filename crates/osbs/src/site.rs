@@ -66,6 +66,11 @@ fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
 
+/// The home folder of osbs: that of the local cluster, unless it is configured to lie elsewhere.
+pub(crate) fn home_of_osbs(global: &Global) -> Result<PathBuf, Failure> {
+    home(global)
+}
+
 fn home(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(home) = &global.home {
         return std::path::absolute(home).map_err(|e| Failure::new(ErrorKind::User, &e));

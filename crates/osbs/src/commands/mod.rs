@@ -13,6 +13,7 @@ pub(crate) mod get_build_image_id;
 pub(crate) mod get_serviceaccount_token;
 pub(crate) mod get_token;
 pub(crate) mod get_user;
+pub(crate) mod hub;
 pub(crate) mod image;
 pub(crate) mod inside_build;
 pub(crate) mod koji_build;
