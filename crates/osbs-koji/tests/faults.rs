@@ -8,7 +8,8 @@ use osbs_http::Bytes;
 use osbs_koji::{Arguments, FaultCode, Koji, KojiError, MethodCall, Place, Settings, Value, calls};
 use osbs_types::{ErrorKind, Failure};
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{FakeHub, Injury, PASSWORD, Seen, client_of, quick};
@@ -272,6 +273,29 @@ async fn patience_ends() {
     koji.log_in().await.unwrap();
     let error = koji.call(calls::tag_build("t", 1)).await.unwrap_err();
     assert!(matches!(error, KojiError::AnswerLost { .. }) && lost.done("tagBuild") == 1, "{error}");
+}
+
+#[tokio::test]
+async fn a_hub_that_comes_up_late() {
+    // A socket that has its port but does not listen: connections are refused.
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = TcpListener::from(socket);
+    let url = format!("http://{}/kojihub", listener.local_addr().unwrap());
+    let refused = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&refused);
+    let on_retry = move |_: &osbs_koji::Retried| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    };
+    let koji = client_of(&url, Settings { on_retry: Some(Arc::new(on_retry)), ..quick() });
+    let building = tokio::spawn(async move { scenario(&koji).await });
+    while refused.load(Ordering::SeqCst) < 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rustix::net::listen(&listener, 16).unwrap();
+    let hub = FakeHub::on(listener, true, |_, _| None);
+    building.await.unwrap().unwrap();
+    assert_eq!(hub.methods(), SCENARIO);
 }
 
 /// A server that answers everything with these bytes, again and again if `endless`.

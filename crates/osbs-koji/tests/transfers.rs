@@ -4,13 +4,15 @@
 
 mod support;
 
-use osbs_koji::{Koji, KojiError, Place, Settings};
+use osbs_koji::xmlrpc::encode_response;
+use osbs_koji::{Koji, KojiError, Place, Settings, Value};
 use osbs_types::ErrorKind;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use support::{FakeHub, Injury, Seen, client_of, quick};
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 const PLACE: Place<'static> = Place { directory: "koji-upload/1.A", name: "image.tar" };
@@ -227,4 +229,54 @@ async fn downloads_that_fail() {
     let error = client_of(&url, quick()).download("x", 1 << 20, &mut sink, &|_, _| {}).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Remote);
     assert_eq!(seen.lock().unwrap().len(), 5, "it is not tried for ever");
+}
+
+/// Takes blocks and forgets them.
+fn forgetful_hub() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut taken = 0;
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            let Some((path, headers)) = support::read_head(&mut reader) else { continue };
+            let (mut left, mut sum) = (headers["content-length"].parse::<usize>().unwrap(), adler2::Adler32::new());
+            let (length, mut piece) = (left, vec![0; 1 << 16]);
+            while left > 0 {
+                let read = reader.read(&mut piece[..left.min(1 << 16)]).unwrap();
+                sum.write_slice(&piece[..read]);
+                left -= read;
+            }
+            let is_block = path.contains("offset=");
+            taken += if is_block { length as i64 } else { 0 };
+            let answer = if is_block {
+                let digest = format!("{:08x}", sum.checksum());
+                Value::members([("size", (length as i64).into()), ("hexdigest", digest.into())])
+            } else {
+                Value::members([("size", taken.into())])
+            };
+            let body = encode_response(&answer);
+            let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    format!("http://{address}/kojihub")
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_large_upload_takes_the_memory_of_a_block() {
+    let koji = client_of(&forgetful_hub(), Settings { block: 10_485_760, ..quick() });
+    let mut reader = tokio::io::repeat(7).take(200 << 20);
+    let before = peak();
+    let done = koji.upload_from(&mut reader, PLACE, &|_, _| {}).await.unwrap();
+    assert_eq!(done.size, 200 << 20);
+    let grown = (peak() - before) >> 10;
+    assert!(grown < 100, "{grown} MiB for an upload of 200 MiB");
 }

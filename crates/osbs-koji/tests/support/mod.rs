@@ -110,8 +110,16 @@ impl FakeHub {
 
     /// One that does not look at call numbers, as those from 1.31 to 1.34, if `counts` is false.
     pub fn with_version(counts: bool, plan: impl Fn(usize, &Seen) -> Option<Injury> + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), counts, plan)
+    }
+
+    /// One that listens there already.
+    pub fn on(
+        listener: TcpListener,
+        counts: bool,
+        plan: impl Fn(usize, &Seen) -> Option<Injury> + Send + Sync + 'static,
+    ) -> Self {
         let plan: Arc<Plan> = Arc::new(Box::new(plan));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::<Mutex<State>>::default();
         let (kept, requests) = (Arc::clone(&state), Arc::new(AtomicUsize::new(0)));
