@@ -307,8 +307,8 @@ impl Search {
             "beforeEvent" => self.marks.push(Mark::BeforeEvent(int(name, value)?)),
             "afterEvent" => self.marks.push(Mark::AfterEvent(int(name, value)?)),
             "active" => self.active = Some(value.is_true()),
-            // Said by the stock client for itself.
-            "utc" => {}
+            // Said by the stock client for itself; and `untag-build` names its package so, which the real hub overlooks.
+            "utc" | "pkg" => {}
             "group" | "external_repo" => return Err(refused(format!("this hub keeps no {name}s"))),
             _ => return Err(wrong_parameter(format!("Invalid query option: {name}"))),
         }
