@@ -128,7 +128,9 @@ pub fn check(pulp: &RealPulp) {
 
     let mails = mail.mails();
     assert_eq!(mails.len(), 3, "{mails:#?}");
-    mails.iter().for_each(|mail| canary.check("a mail", mail.to_string().as_bytes()));
+    for mail in mails {
+        canary.check("a mail", mail.to_string().as_bytes());
+    }
     canary.check_world(&world, &[&output.path("registry")]);
     check_nothing_left(&world);
 }
