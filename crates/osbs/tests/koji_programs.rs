@@ -1,0 +1,176 @@
+//! The programs that ask a hub for a build: the official `koji` with our plugin, `osbs koji-build`, and rpkg, which fedpkg
+//! is made of. The hub is ours, the builder is `osbs kojid`, the build is a real one.
+
+mod world;
+
+use osbs_koji::calls;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use world::hub::{HOST, PASSWORD, TARGET, TestHub, USER};
+use world::{Done, World, can_run};
+
+/// Starts a program of Python's with shorter pauses: the stock client looks at a task once a minute.
+const QUICK: &str = "import runpy, sys, time\nwait = time.sleep\ntime.sleep = lambda seconds: wait(min(seconds, 0.5))\n\
+                     sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n";
+
+fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
+}
+
+/// A site with everything: hub, builder, registry, and the programs of PyPI.
+struct Site {
+    world: World,
+    hub: TestHub,
+    builder: Child,
+    programs: PathBuf,
+}
+
+impl Site {
+    fn start(packages: &[&str]) -> Self {
+        let world = World::new();
+        let hub = TestHub::start(world.folder.path(), packages);
+        let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project().join(".cache"), PathBuf::from);
+        let found =
+            Command::new(project().join("scripts/koji.sh")).arg("bin").arg(cache).output().expect("bash starts");
+        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        let programs = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim());
+        let url = hub.url();
+        let conf = format!(
+            "[kojid]\nserver = {url}\nuser = {HOST}\npassword = {PASSWORD}\nsleeptime = 1\nallowed_scms = *:{}/*\n",
+            world.folder.path().display()
+        );
+        fs::write(world.path("kojid.conf"), conf).expect("written");
+        fs::create_dir(world.path(".koji")).expect("made");
+        let plugins = project().join("integrations/koji/cli");
+        let profile = format!(
+            "[koji]\nserver = {url}\nweburl = http://koji.test/koji\nauthtype = password\npoll_interval = 1\n\
+             plugin_paths = {}\nuser = {USER}\npassword = {PASSWORD}\n",
+            plugins.display()
+        );
+        fs::write(world.path(".koji/config"), profile).expect("written");
+        let log = fs::File::create(world.path("kojid.log")).expect("a log");
+        let mut command = world.command(&["kojid", "--kojid-config"]);
+        let builder = command.arg(world.path("kojid.conf")).stdout(Stdio::null()).stderr(log).spawn();
+        Self { builder: builder.expect("osbs starts"), world, hub, programs }
+    }
+
+    /// Runs a program of Python's as the user, within two minutes.
+    fn python(&self, program: PathBuf, folder: &str, args: &[&str]) -> Done {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", "120"]).arg(self.programs.join("python")).args(["-c", QUICK]).arg(program);
+        command.args(["--user", USER, "--password", PASSWORD]).args(args);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.world.folder.path()).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        let output = command.current_dir(self.world.path(folder)).stdin(Stdio::null()).output().expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Done { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Runs `koji`, which must end well.
+    #[track_caller]
+    fn koji(&self, args: &[&str]) -> String {
+        let done = self.python(self.programs.join("koji"), "", args);
+        assert_eq!(done.code, 0, "koji {args:?}\n{}\n{}\n{}", done.out, done.err, self.log());
+        done.out
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.world.path("kojid.log")).unwrap_or_default()
+    }
+
+    /// What the result of a task says, as Koji's programs show it.
+    fn result(&self, task: i64) -> String {
+        let result = self.hub.call(&self.hub.anonymous(), calls::get_task_result(task));
+        let specs = result.array_of("repositories").expect("a list").iter().filter_map(|spec| spec.as_str());
+        specs.flat_map(|spec| ["    ", spec, "\n"]).collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.builder.kill();
+        let _ = self.builder.wait();
+    }
+}
+
+/// The task that a program tells of.
+#[track_caller]
+fn task_of(shown: &str) -> i64 {
+    let told = shown.lines().find_map(|line| line.strip_prefix("Created task: ")).unwrap_or_else(|| panic!("{shown}"));
+    told.parse().expect("a number")
+}
+
+#[test]
+fn three_programs_start_the_same_build() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::start(&["web-container"]);
+    let source = format!("git+{}#main", site.world.layered("container/web", "RUN echo hello from the build"));
+    let source = source.as_str();
+
+    // The official client.
+    let stock = site.koji(&["container-build", "--wait", "--scratch", "--git-branch", "main", TARGET, source]);
+    let task = task_of(&stock);
+    assert!(stock.contains(&format!("{task} buildContainer (noarch) completed successfully\nTask Result ({task}):\n")));
+    assert!(stock.contains(&site.result(task)) && !site.result(task).is_empty(), "{stock}");
+    let watched = site.koji(&["watch-logs", &task.to_string()]);
+    let own: Vec<_> = watched.lines().filter(|line| line.contains("hello from the build")).collect();
+    assert!(own.iter().any(|line| line.contains("platform:x86_64")), "{watched}");
+    let info = site.koji(&["taskinfo", "-v", "-r", &task.to_string()]);
+    for said in
+        ["Type: buildContainer", "State: closed", &format!("Owner: {USER}"), &format!("Host: {HOST}"), "x86_64.log"]
+    {
+        assert!(info.contains(said), "{said}: {info}");
+    }
+
+    // Ours: the same on standard output, and the log beside it.
+    let args = ["koji-build", "--wait", "--scratch", "--git-branch", "main", TARGET, source];
+    let ours = site.world.run(&args);
+    assert_eq!(ours.code, 0, "{}\n{}", ours.out, ours.err);
+    let own_task = task_of(&ours.out);
+    let told = format!("{own_task} buildContainer (noarch) completed successfully\nTask Result ({own_task}):\n");
+    assert!(ours.out.contains(&told) && ours.out.contains(&site.result(own_task)), "{}", ours.out);
+    assert!(ours.err.lines().any(|line| line.starts_with("      x86_64 | ") && line.contains("hello from the build")));
+    assert!(ours.err.contains("orchestrator | "), "{}", ours.err);
+    let json = site.world.run(&[&args[..1], &["--output", "json"], &args[1..]].concat());
+    let record: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!((record["state"].as_str(), record["failure"].as_str()), (Some("CLOSED"), None), "{record}");
+
+    // A build that fails is told by both with exit code 1.
+    let bad = format!("git+{}#main", site.world.layered("container/web", "RUN false"));
+    let args = ["--wait", "--scratch", "--git-branch", "main", TARGET, bad.as_str()];
+    let failed = site.python(site.programs.join("koji"), "", &[&["container-build"], &args[..]].concat());
+    assert_eq!(failed.code, 1, "{}", failed.out);
+    assert!(failed.out.contains("Image build failed") && failed.out.contains("(noarch) failed"), "{}", failed.out);
+    let failed = site.world.run(&[&["koji-build"], &args[..]].concat());
+    assert_eq!(failed.code, 1, "{}", failed.out);
+    assert!(failed.out.contains("FAILED: ContainerError: Image build failed"), "{}", failed.out);
+}
+
+#[test]
+fn rpkg_builds_from_a_clone() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::start(&["web-container"]);
+    let origin = site.world.layered("container/web", "RUN echo hello from dist-git");
+    let clone = Command::new("git").args(["clone", "-q", &origin, "web"]).current_dir(site.world.path("")).status();
+    assert!(clone.expect("git starts").success());
+    let root = site.world.path("git");
+    let conf = fs::read_to_string(project().join("integrations/koji/rpkg/sitepkg.conf")).expect("read");
+    let there = format!("anongiturl = git+file://{}/%(repo)s", root.display());
+    let lines = conf.lines().map(|line| if line.starts_with("anongiturl") { there.as_str() } else { line });
+    let conf: Vec<&str> = lines.collect();
+    fs::write(site.world.path("sitepkg.conf"), conf.join("\n")).expect("written");
+    let conf = site.world.path("sitepkg.conf").display().to_string();
+    let sitepkg = project().join("integrations/koji/rpkg/sitepkg");
+    let done = site.python(sitepkg, "web", &["--config", &conf, "container-build", "--scratch", "--target", TARGET]);
+    assert_eq!(done.code, 0, "{}\n{}\n{}", done.out, done.err, site.log());
+    let task = task_of(&done.out);
+    assert!(done.out.contains(&format!("{task} buildContainer (noarch) completed successfully")), "{}", done.out);
+    let spec = site.result(task);
+    assert!(done.out.contains(spec.trim().lines().next().expect("a pull specification")), "{}", done.out);
+}
