@@ -199,7 +199,8 @@ impl Loop<'_> {
         let surroundings = self.surroundings.clone();
         let run = TaskRun { surroundings, koji, task, taken_away, shutdown: self.shutdown.clone() };
         self.running.spawn(async move {
-            run.run().await;
+            // It is large: the set of tasks need not hold it by value.
+            Box::pin(run.run()).await;
             id
         });
         Ok(())

@@ -138,12 +138,16 @@ mod tests {
     fn what_the_hub_has_is_left_out_after_a_restart() {
         let lines: Vec<Event> = (0..50).map(|number| event(None, &format!("line {number}"))).collect();
         let mut first = LogFiles::new();
-        lines.iter().for_each(|line| first.add(line));
+        for line in &lines {
+            first.add(line);
+        }
         let all = whole(&first, ORCHESTRATOR);
         for there in [0, 1, 60, 61, all.len() - 1, all.len()] {
             let mut again = LogFiles::new();
             again.resume(ORCHESTRATOR, there as u64);
-            lines.iter().for_each(|line| again.add(line));
+            for line in &lines {
+                again.add(line);
+            }
             let mut text = all[..there].to_owned();
             while let Some((offset, bytes)) = again.next(ORCHESTRATOR, 7) {
                 assert_eq!(offset, text.len() as u64);
