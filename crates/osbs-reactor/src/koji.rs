@@ -255,4 +255,6 @@ async fn read_bounded(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
+mod parent_tests;
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 
 mod capture;
 mod connect;
+pub(crate) mod reservations;
 
 use crate::args::Global;
 pub(crate) use connect::Connector;

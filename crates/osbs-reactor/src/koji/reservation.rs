@@ -16,6 +16,7 @@ use osbs_http::Transport;
 use osbs_koji::{Build, BuildInfo, BuildState, FaultCode, KojiError, Reservation, calls};
 use osbs_types::{BuildName, Nvr};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,9 @@ struct Record {
     /// When it was made, by the hub's clock.
     #[serde(default)]
     start_ts: Option<f64>,
+    /// `koji` of config.yaml: which hub, and where the login is. What the build was asked for is not kept when it has ended.
+    #[serde(default)]
+    koji: Value,
 }
 
 /// What became of a wish to reserve.
@@ -67,9 +71,9 @@ pub struct LeftReservation {
 }
 
 impl Record {
-    fn of(nvr: &Nvr, asked: f64) -> Self {
+    fn of(nvr: &Nvr, asked: f64, koji: Value) -> Self {
         let (name, version, release) = (nvr.name().to_owned(), nvr.version().to_owned(), nvr.release().to_owned());
-        Self { name, version, release, asked, build_id: None, start_ts: None }
+        Self { name, version, release, asked, build_id: None, start_ts: None, koji }
     }
 
     fn nvr(&self) -> String {
@@ -84,7 +88,7 @@ impl Record {
     }
 
     fn data(&self) -> TextMap {
-        TextMap::from([(KEY.to_owned(), serde_json::json!(self).to_string())])
+        TextMap::from([(KEY.to_owned(), json!(self).to_string())])
     }
 
     /// Whether the hub's build is this very reservation: a number may serve again for a later one of the same NVR.
@@ -119,7 +123,8 @@ fn now(run: &Run) -> f64 {
 pub(crate) async fn reserve(run: &mut Run, koji: &KojiSite, nvr: &Nvr) -> Result<Reserved, PluginError> {
     let map = map_of(&run.build.name);
     for _ in 0..TRIES {
-        let mut record = Record::of(nvr, now(run));
+        let section = run.config.raw().get("koji").cloned().unwrap_or_default();
+        let mut record = Record::of(nvr, now(run), section);
         run.services.cluster.put_config_map(&map, &record.data()).await?;
         run.koji_asked = true;
         let call = calls::cg_init_build(CONTENT_GENERATOR, nvr.name(), nvr.version(), nvr.release());
@@ -236,26 +241,23 @@ async fn free(koji: &KojiSite, record: &Record) -> Result<(), KojiError> {
     }
 }
 
-/// Gives back what builds of this cluster have left that were killed before they could. `site` serves for builds whose own
-/// configuration is not known any more.
+/// Gives back what builds of this cluster have left that were killed before they could.
 ///
 /// # Errors
 /// The cluster cannot be read. What a hub refuses is in the outcomes.
 pub async fn give_back_left(
     cluster: &Arc<dyn Cluster>,
     transport: &Transport,
-    site: &ReactorConfig,
     log: &Logger,
 ) -> Result<Vec<LeftReservation>, ClusterError> {
     let mut found = Vec::new();
     for map in cluster.list_config_maps().await? {
         let Some(name) = map.strip_suffix(SUFFIX).and_then(|name| name.parse::<BuildName>().ok()) else { continue };
-        let build = match cluster.get_build(&name).await {
+        match cluster.get_build(&name).await {
             Ok(build) if !build.is_finished() => continue,
-            Ok(build) => Some(build),
-            Err(ClusterError::BuildNotFound { .. }) => None,
+            Ok(_) | Err(ClusterError::BuildNotFound { .. }) => {}
             Err(error) => return Err(error),
-        };
+        }
         let data = match cluster.get_config_map(&map).await {
             Ok(data) => data,
             // Somebody else was quicker.
@@ -263,10 +265,7 @@ pub async fn give_back_left(
             Err(error) => return Err(error),
         };
         let Some(record) = record_in(&data) else { continue };
-        let text = build.and_then(|build| build.env.get("REACTOR_CONFIG").cloned());
-        let own = text.and_then(|text| ReactorConfig::parse(&text, "REACTOR_CONFIG").ok());
-        let config = own.as_ref().map_or(site, |own| &own.value);
-        let outcome = give_back_one(cluster, transport, config, log, &record).await;
+        let outcome = give_back_one(cluster, transport, log, &record).await;
         if outcome.is_ok() {
             cluster.delete_config_map(&map).await?;
         }
@@ -279,12 +278,12 @@ pub async fn give_back_left(
 async fn give_back_one(
     cluster: &Arc<dyn Cluster>,
     transport: &Transport,
-    config: &ReactorConfig,
     log: &Logger,
     record: &Record,
 ) -> Result<(), PluginError> {
-    let none = || PluginError::policy("no Koji is configured any more");
-    let mut config = config.koji.clone().ok_or_else(none)?;
+    let none = || PluginError::internal("the record of the reservation does not say of which hub");
+    let site = ReactorConfig::from_json(&json!({"version": 1, "koji": record.koji}), "reservation.json")?;
+    let mut config = site.value.koji.ok_or_else(none)?;
     for path in paths(&mut config) {
         if let Some(inside) = path.strip_prefix(&format!("{SECRETS_ROOT}/")) {
             let (secret, rest) = inside.split_once('/').unwrap_or((inside, ""));
@@ -303,11 +302,11 @@ mod tests {
     use super::*;
 
     fn record(build_id: Option<i64>, start_ts: Option<f64>) -> Record {
-        Record { build_id, start_ts, ..Record::of(&Nvr::new("web", "7", "3").unwrap(), 1000.0) }
+        Record { build_id, start_ts, ..Record::of(&Nvr::new("web", "7", "3").unwrap(), 1000.0, Value::Null) }
     }
 
     fn build(state: BuildState, cg: Option<&str>, start_ts: Option<f64>) -> Build {
-        let answer = serde_json::json!({"id": 37, "name": "web", "version": "7", "release": "3",
+        let answer = json!({"id": 37, "name": "web", "version": "7", "release": "3",
             "state": state as i64, "cg_name": cg, "start_ts": start_ts});
         Build::read(osbs_koji::Value::from_json(&answer)).unwrap()
     }

@@ -235,15 +235,16 @@ async fn check_left(start_ts: f64, state: i64, cancels: usize) {
         other => panic!("{other} is not expected"),
     });
     let test = run_at(&hub, DOCKERFILE).await;
-    let record =
-        json!({"name": "web", "version": "7", "release": "1", "asked": 17.0, "build_id": 37, "start_ts": 17.5});
+    let section = test.run.config.raw()["koji"].clone();
+    let record = json!({"name": "web", "version": "7", "release": "1", "asked": 17.0, "build_id": 37, "start_ts": 17.5,
+                        "koji": section});
     let data = [("reservation.json".to_owned(), record.to_string())].into();
     test.cluster.put_config_map("gone-1-koji-reservation", &data).await.unwrap();
     // That of a build that still runs is not touched.
     test.cluster.put_config_map("test-1-koji-reservation", &data).await.unwrap();
     let cluster: Arc<dyn Cluster> = Arc::new(test.cluster.clone());
     let transport = test.run.services.transport.clone();
-    let found = super::give_back_left(&cluster, &transport, &test.run.config, test.run.log()).await.unwrap();
+    let found = super::give_back_left(&cluster, &transport, test.run.log()).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].build.as_str(), found[0].nvr.as_str(), &found[0].outcome), ("gone-1", "web-7-1", &Ok(())));
     assert_eq!(hub.calls("cancelBuild").len(), cancels);

@@ -189,7 +189,7 @@ fn check(session: &Session, all: bool) -> Result<u8, Failure> {
 
 /// Sections that ask for plugins which this version does not have.
 fn unserved(config: &ReactorConfig) -> Vec<&'static str> {
-    let asked = [("koji", config.koji.is_some()), ("odcs", config.odcs.is_some())];
+    let asked = [("odcs", config.odcs.is_some())];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(section, _)| section).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use crate::args::OutputArg;
 use crate::session::Session;
+use crate::site::reservations;
 use crate::terminal::size;
 use clap::Args;
 use osbs_cluster::BuildFilter;
@@ -34,6 +35,16 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let mut unrecorded = Vec::new();
     if !args.dry_run {
         remove_fragments(session).await?;
+        let cluster = session.cluster()?;
+        let found = reservations::give_back(&cluster).await.map_err(|e| Failure::new(e.kind(), &e))?;
+        for left in found {
+            match left.outcome {
+                Ok(()) => session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr)),
+                Err(why) => {
+                    session.note(&format!("{}: its reservation of {} in Koji stays: {why}", left.build, left.nvr));
+                }
+            }
+        }
         unrecorded = osbs_cluster_local::remove_unrecorded(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     }
     let ended = ended_references(&home, &store, args.parents)?;

@@ -1,10 +1,13 @@
 //! `osbs run-build`: the runner of one build. Started by the local cluster, never by people.
 
 use crate::args::Global;
+use crate::site::{Connector, reservations};
 use clap::Args;
+use osbs_cluster::Cluster;
 use osbs_cluster_local::InsideCommand;
 use osbs_types::{BuildName, ErrorKind, Failure};
 use std::ffi::OsString;
+use std::sync::Arc;
 
 /// Run one build of a local cluster, given by --home and --namespace (started by osbs itself)
 #[derive(Debug, Args)]
@@ -30,5 +33,10 @@ pub(crate) fn run(global: &Global, args: &RunBuildArgs) -> Result<u8, Failure> {
         inside.env.push(("OSBS_CONF".into(), conf));
     }
     osbs_cluster_local::run_build(home, namespace, &args.build, &inside).map_err(|e| Failure::new(e.kind(), &e))?;
+    // The reactor may have been killed before it could do so. The build is closed: nobody waits for this.
+    if let Ok(cluster) = Connector::new(home, None).open(home, namespace) {
+        let cluster: Arc<dyn Cluster> = Arc::new(cluster);
+        reservations::give_back_at_the_end(&cluster);
+    }
     Ok(0)
 }

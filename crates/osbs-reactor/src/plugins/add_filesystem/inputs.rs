@@ -30,10 +30,7 @@ pub(super) struct Inputs {
 
 /// Reads and checks everything for `FROM parent`; `repos` are URLs of repo files.
 pub(super) async fn gather(run: &Run, parent: &str, repos: &[String]) -> Result<Inputs, PluginError> {
-    let file = match parent.split_once(':') {
-        Some((_, tag)) if tag != "latest" => tag,
-        _ => DEFAULT_CONF,
-    };
+    let file = conf_file(parent);
     let text = run.source()?.read_beside(file)?.ok_or_else(|| {
         PluginError::user(format!("FROM {parent} needs the file {file} beside the Dockerfile, and it is not there"))
     })?;
@@ -53,6 +50,14 @@ pub(super) async fn gather(run: &Run, parent: &str, repos: &[String]) -> Result<
         );
     }
     Ok(Inputs { build, kickstart, repo_files })
+}
+
+/// The file that `FROM parent` names.
+pub(super) fn conf_file(parent: &str) -> &str {
+    match parent.split_once(':') {
+        Some((_, tag)) if tag != "latest" => tag,
+        _ => DEFAULT_CONF,
+    }
 }
 
 async fn read_kickstart(run: &Run, build: &ImageBuild, conf: &str) -> Result<Kickstart, PluginError> {
@@ -148,7 +153,7 @@ async fn from_repository(run: &Run, repository: GitSource, name: &str) -> Result
 }
 
 /// A repo file's text; `None`, with a warning, when it is none.
-async fn repo_file(run: &Run, text: &str) -> Result<Option<String>, PluginError> {
+pub(super) async fn repo_file(run: &Run, text: &str) -> Result<Option<String>, PluginError> {
     let url = Url::parse(text).map_err(|_| PluginError::user("a yum repository URL is not an http or https URL"))?;
     let configured = if run.is_scratch() { &[][..] } else { &run.config.yum_repo_allowed_domains };
     let allowed = AllowedUrls::parse(configured)

@@ -1,0 +1,383 @@
+//! Whole builds that end in Koji: a real hub of ours, a real registry, real workers. What is in the hub, on its disk and in
+//! the registry is compared with what the build has made.
+
+mod world;
+
+use osbs_koji::{Build, BuildState, calls};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use world::distribution::packages_with_dnf;
+use world::hub::{IMPORTER, PASSWORD, TARGET, TestHub};
+use world::inspect::{Process, kill_9};
+use world::{Done, World, can_run, check_nothing_left, wait_for};
+
+const TWO_PLATFORMS: &str = "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 4}]\n  \
+    second: [{name: local, max_concurrent_builds: 4}]\n\
+    platform_descriptors: [{platform: second, architecture: amd64}]\n";
+
+/// A site with a hub; `reactor` is added to config.yaml.
+fn site(world: &World, packages: &[&str], reactor: &str) -> TestHub {
+    let hub = TestHub::start(world.folder.path(), packages);
+    let password = world.path("koji-password");
+    fs::write(&password, format!("{PASSWORD}\n")).expect("written");
+    let root = hub.url().replace("/kojihub", "/kojifiles");
+    let koji = format!(
+        "koji:\n  hub_url: {}\n  root_url: {root}\n  auth: {{username: {IMPORTER}, password_path: '{}'}}\n",
+        hub.url(),
+        password.display()
+    );
+    // Arrangements 1 to 5 learn of hub and registries from osbs.conf; the login is that of config.yaml in all of them.
+    let registry = &world.registry;
+    let instance = format!(
+        "can_orchestrate = true\nkoji_hub = {}\nkoji_root = {root}\nregistry_uri = http://{registry}\n\
+         source_registry_uri = http://{registry}\nregistry_api_versions = v2\n",
+        hub.url()
+    );
+    world.write_conf(&instance, &format!("{koji}{reactor}"));
+    hub
+}
+
+fn build(world: &World, url: &str) -> Done {
+    world.build(url, &["--target", TARGET])
+}
+
+#[track_caller]
+fn built(hub: &TestHub, nvr: &str) -> Build {
+    find(hub, nvr).unwrap_or_else(|| panic!("Koji has no build {nvr}"))
+}
+
+fn find(hub: &TestHub, nvr: &str) -> Option<Build> {
+    hub.call(&hub.anonymous(), calls::get_build(nvr))
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {args:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn checksum(program: &str, file: &Path) -> String {
+    let text = output(program, &[&file.display().to_string()]);
+    text.split_whitespace().next().expect("a sum").trim_start_matches('\\').to_owned()
+}
+
+/// Makes `NAME:1` an index, as a build for several platforms wants its parent.
+fn as_index(world: &World, name: &str) {
+    let path = format!("/v2/{name}/manifests/1");
+    let (code, manifest) = world.registry_get(&path);
+    assert_eq!(code, 200, "{manifest}");
+    let file = world.path("manifest.json");
+    fs::write(&file, &manifest).expect("written");
+    let media_type = serde_json::from_str::<Value>(&manifest).expect("JSON")["mediaType"].clone();
+    let index = "application/vnd.oci.image.index.v1+json";
+    let body = json!({"schemaVersion": 2, "mediaType": index, "manifests": [{
+        "mediaType": media_type, "digest": format!("sha256:{}", checksum("sha256sum", &file)), "size": manifest.len(),
+        "platform": {"os": "linux", "architecture": "amd64"}}]});
+    let header = format!("Content-Type: {index}");
+    let url = format!("http://{}{path}", world.registry);
+    output("curl", &["-sf", "-X", "PUT", "-H", &header, "-d", &body.to_string(), &url]);
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().map(String::as_str).collect()
+}
+
+#[track_caller]
+fn check_keys(value: &Value, expected: &[&str]) {
+    assert_eq!(keys(value), expected.iter().copied().collect(), "{value}");
+}
+
+/// Every pull spec can be inspected, configuration and all.
+#[track_caller]
+fn check_pulls(specs: &Value) {
+    let specs = specs.as_array().expect("a list");
+    assert!(!specs.is_empty());
+    for spec in specs {
+        let name = format!("docker://{}", spec.as_str().expect("text"));
+        output("skopeo", &["inspect", "--tls-verify=false", "--config", &name]);
+    }
+}
+
+/// Nothing is left of any reservation: no record of ours, no build that is said to go on.
+#[track_caller]
+fn check_no_reservation(world: &World, hub: &TestHub) {
+    let maps = world.run(&["config", "list"]).out;
+    assert!(!maps.contains("koji-reservation"), "{maps}");
+    let going_on = calls::list_builds().named("state", BuildState::Building as i64);
+    let open = hub.call(&hub.anonymous(), going_on);
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn two_platforms_end_in_one_tagged_build() {
+    if !can_run() {
+        return;
+    }
+    let world = World::bare();
+    let packages = packages_with_dnf();
+    world.push_dnf_image("dnf:1", &packages, "");
+    as_index(&world, "dnf");
+    let more = format!("{TWO_PLATFORMS}skip_koji_check_for_base_image: true\n");
+    let hub = site(&world, &["web-container", "child-container"], &more);
+    let query = "RUN rpm -qa --qf 'RPMQA %{NAME} %{VERSION} %{RELEASE} %{ARCH}\\n'";
+    let dockerfile = format!("FROM dnf:1\nLABEL name=test/web com.redhat.component=web-container version=1\n{query}\n");
+    let files = [("Dockerfile", dockerfile.as_str()), ("help.md", "% WEB(1)\n% Me\n# NAME\nweb - it\n")];
+    let url = world.repository("web", &files);
+    let done = build(&world, &url);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    assert!(!done.out.contains(PASSWORD), "no password in the log");
+
+    let web = built(&hub, "web-container-1-1");
+    assert_eq!(web.state, BuildState::Complete);
+    let name = world.newest("web").expect("a build");
+    assert_eq!(world.record(&name)["labels"]["koji-build-id"], web.id.to_string());
+    let tagged = hub.call(&hub.anonymous(), calls::list_tagged(TARGET));
+    assert_eq!(tagged.iter().map(|one| one.build.id).collect::<Vec<_>>(), [web.id]);
+    check_no_reservation(&world, &hub);
+
+    let folder = hub.topdir.join("packages/web-container/1/1");
+    let metadata: Value = serde_json::from_str(&world::read(&folder.join("metadata.json"))).expect("JSON");
+    check_metadata(&world, &metadata, &url, web.id);
+    check_archives(&hub, &folder, &metadata, web.id);
+    check_logs_and_packages(&hub, &folder, &metadata, web.id);
+    check_child(&world, &hub, &web);
+    check_nothing_left(&world);
+}
+
+/// Key by key (`reactor.md` 3.6).
+fn check_metadata(world: &World, metadata: &Value, url: &str, id: i64) {
+    check_keys(metadata, &["metadata_version", "build", "buildroots", "output"]);
+    assert_eq!(metadata["metadata_version"], 0);
+    let build = &metadata["build"];
+    check_keys(
+        build,
+        &["name", "version", "release", "source", "start_time", "end_time", "owner", "build_id", "extra"],
+    );
+    let commit = output("git", &["-C", url.trim_start_matches("file://"), "rev-parse", "HEAD"]);
+    assert_eq!(build["source"], format!("{url}#{}", commit.trim()));
+    assert_eq!((&build["build_id"], &build["owner"]), (&json!(id), &Value::Null));
+    assert!(build["start_time"].as_i64() <= build["end_time"].as_i64());
+    check_keys(&build["extra"], &["submitter", "image"]);
+    assert_eq!(build["extra"]["submitter"], IMPORTER);
+    let image = &build["extra"]["image"];
+    check_keys(image, &["autorebuild", "isolated", "parent_images", "parent_image_builds", "help", "index"]);
+    assert_eq!((&image["autorebuild"], &image["isolated"]), (&json!(false), &json!(false)));
+    assert_eq!((&image["help"], &image["parent_images"]), (&json!("help.md"), &json!(["dnf:1"])));
+    assert_eq!(image["parent_image_builds"], json!({ "dnf:1": null }));
+    let index = &image["index"];
+    check_keys(index, &["tags", "floating_tags", "unique_tags", "pull", "digests"]);
+    assert_eq!((&index["tags"], &index["floating_tags"]), (&json!(["1-1"]), &json!(["latest", "1"])));
+    assert_eq!(index["pull"][1], format!("{}/test/web:1-1", world.registry));
+    let digest = index["digests"]["application/vnd.oci.image.index.v1+json"].as_str().expect("a digest");
+    assert_eq!(index["pull"][0], format!("{}/test/web@{digest}", world.registry));
+    check_pulls(&index["pull"]);
+
+    let roots = metadata["buildroots"].as_array().expect("a list");
+    assert_eq!(roots.iter().map(|root| &root["id"]).collect::<Vec<_>>(), ["second-1", "x86_64-1"]);
+    for root in roots {
+        check_keys(root, &["id", "host", "content_generator", "container", "tools", "components", "extra"]);
+        check_keys(&root["host"], &["os", "arch"]);
+        assert_eq!(root["content_generator"]["name"], "atomic-reactor");
+        assert_eq!(root["container"]["type"], "docker");
+        check_keys(&root["extra"]["osbs"], &["build_id", "builder_image_id", "koji"]);
+    }
+}
+
+/// What the hub has, what is on its disk, and what the metadata says, are the same bytes.
+fn check_archives(hub: &TestHub, folder: &Path, metadata: &Value, id: i64) {
+    let archives = hub.call(&hub.anonymous(), calls::list_archives(id, Some("image")));
+    assert_eq!(archives.len(), 2, "{archives:?}");
+    let outputs = metadata["output"].as_array().expect("a list");
+    for archive in archives {
+        let file = folder.join("images").join(&archive.filename);
+        assert_eq!(Some(checksum("md5sum", &file)), archive.checksum);
+        assert_eq!(Some(fs::metadata(&file).expect("there").len() as i64), archive.size);
+        let output = outputs.iter().find(|output| output["filename"] == archive.filename).expect("in the metadata");
+        check_keys(
+            output,
+            &[
+                "type",
+                "arch",
+                "buildroot_id",
+                "components",
+                "extra",
+                "filename",
+                "filesize",
+                "checksum",
+                "checksum_type",
+            ],
+        );
+        let docker = &output["extra"]["docker"];
+        let expected = ["id", "parent_id", "repositories", "layer_sizes", "tags", "config", "digests"];
+        check_keys(docker, &expected);
+        let platform = output["arch"].as_str().expect("text");
+        assert_eq!(
+            archive.filename,
+            format!("docker-image-{}.{platform}.tar.gz", docker["id"].as_str().expect("text"))
+        );
+        assert_eq!(output["buildroot_id"], format!("{platform}-1"));
+        check_pulls(&docker["repositories"]);
+        // The archive is the image whose id it says.
+        let manifest = self::output("tar", &["-xzOf", &file.display().to_string(), "manifest.json"]);
+        let id = docker["id"].as_str().expect("text").trim_start_matches("sha256:");
+        assert!(manifest.contains(id), "{manifest}");
+    }
+}
+
+/// Every log is there; the packages that the import names are those that rpm in the image names.
+fn check_logs_and_packages(hub: &TestHub, folder: &Path, metadata: &Value, id: i64) {
+    let logs = hub.call(&hub.anonymous(), calls::get_build_logs(id));
+    let names: BTreeSet<_> = logs.iter().map(|log| log.name.as_str()).filter(|name| *name != "cg_import.log").collect();
+    let expected = ["orchestrator.log", "second-build.log", "second.log", "x86_64-build.log", "x86_64.log"];
+    assert_eq!(names, expected.into_iter().collect());
+    let outputs = metadata["output"].as_array().expect("a list");
+    for platform in ["x86_64", "second"] {
+        let log = world::read(&folder.join(format!("data/logs/{platform}-build.log")));
+        let said: BTreeSet<String> = log
+            .lines()
+            .filter_map(|line| line.split_once("RPMQA ").filter(|(before, _)| !before.contains("rpm -qa")))
+            .map(|(_, package)| package.trim().to_owned())
+            .filter(|package| !package.starts_with("gpg-pubkey "))
+            .collect();
+        let image = outputs.iter().find(|one| one["type"] == "docker-image" && one["arch"] == platform);
+        let components = image.expect("an image")["components"].as_array().expect("a list");
+        let told: BTreeSet<String> = components
+            .iter()
+            .map(|one| ["name", "version", "release", "arch"].map(|key| one[key].as_str().expect("text")).join(" "))
+            .collect();
+        assert!(said.len() > 5, "{log}");
+        assert_eq!(told, said, "{platform}");
+        println!("{platform}: {} packages", told.len());
+    }
+}
+
+/// A build on the first one: its parent is found in Koji, and compared.
+fn check_child(world: &World, hub: &TestHub, parent: &Build) {
+    let dockerfile = "FROM test/web:1-1\nLABEL name=test/child com.redhat.component=child-container version=2\n";
+    let url = world.repository("child", &[("Dockerfile", dockerfile)]);
+    let done = build(world, &url);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let child = built(hub, "child-container-2-1");
+    let image = child.extra.to_json()["image"].clone();
+    assert_eq!(image["parent_build_id"], parent.id);
+    let expected = json!({"test/web:1-1": {"id": parent.id, "nvr": "web-container-1-1"}});
+    assert_eq!(image["parent_image_builds"], expected);
+    // Its release is the next one, by the hub's count.
+    let done = build(world, &url);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    assert_eq!(built(hub, "child-container-2-2").state, BuildState::Complete);
+}
+
+/// Builds that end in no import give back what they have reserved: failed, killed, and killed with their runner.
+#[test]
+fn reservations_are_given_back() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let hub = site(&world, &["bad-container", "slow-container"], "skip_koji_check_for_base_image: true\n");
+    let url = world.layered("bad", "RUN false");
+    let done = build(&world, &url);
+    assert_ne!(done.code, 0, "{}", done.out);
+    assert_eq!(built(&hub, "bad-container-1-1").state, BuildState::Failed);
+    check_no_reservation(&world, &hub);
+
+    // A scratch build is not in Koji; its metadata is.
+    let url = world.layered("scratch", "RUN true");
+    let done = world.build(&url, &["--scratch"]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let line = done.out.lines().find(|line| line.contains("platform:_metadata_ ")).expect("a line of metadata");
+    let path = line.rsplit(' ').next().expect("a path");
+    let metadata: Value = serde_json::from_str(&world::read(&hub.topdir.join("work").join(path))).expect("JSON");
+    assert_eq!(metadata["build"]["name"], "scratch-container");
+    assert!(find(&hub, "scratch-container-1-1").is_none());
+
+    for (number, runner_too) in [(1, false), (2, true)] {
+        let url = world.layered("slow", &format!("RUN sleep 600 # {number}"));
+        let name = world.submit(&url, &["--target", TARGET]);
+        let nvr = format!("slow-container-1-{number}");
+        wait_for("the build is reserved and works", 120, || {
+            find(&hub, &nvr).is_some() && world.has_begun(&name, "orchestrate_build")
+        });
+        assert_eq!(built(&hub, &nvr).state, BuildState::Building);
+        if runner_too {
+            kill_9(world.process(&name, Process::Runner).expect("a runner"));
+        } else {
+            kill_9(world.process(&name, Process::Reactor).expect("a reactor"));
+        }
+        wait_for("the build is closed", 60, || world.record(&name)["finished"].is_string());
+        if runner_too {
+            world.ok(&["gc"]);
+        }
+        wait_for("its reservation is given back", 60, || built(&hub, &nvr).state == BuildState::Canceled);
+        wait_for("and its record removed", 60, || !world.run(&["config", "list"]).out.contains("koji-reservation"));
+    }
+    check_no_reservation(&world, &hub);
+}
+
+/// The hub is gone while the image is built, and comes back.
+#[test]
+fn a_hub_that_comes_back() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let mut hub = site(&world, &["web-container"], "skip_koji_check_for_base_image: true\n");
+    let url = world.layered("web", "RUN sleep 3");
+    let name = world.submit(&url, &["--target", TARGET]);
+    wait_for("the workers work", 120, || world.has_begun(&name, "orchestrate_build"));
+    hub.pause();
+    wait_for("the hub is missed", 120, || {
+        let log = String::from_utf8_lossy(&world.log(&name, &[])).into_owned();
+        log.contains("; again in")
+    });
+    hub.resume();
+    wait_for("the build ends", 180, || world.record(&name)["finished"].is_string());
+    assert_eq!(world.status(&name), "Complete", "{}", String::from_utf8_lossy(&world.log(&name, &[])));
+    assert_eq!(built(&hub, "web-container-1-1").state, BuildState::Complete);
+    check_no_reservation(&world, &hub);
+}
+
+/// A build of that arrangement: who imports, and what the image's archive is called.
+#[track_caller]
+fn check_arrangement(world: &World, hub: &TestHub, version: u32, logs: &[&str]) {
+    let name = format!("v{version}");
+    let url = world.layered(&name, "RUN true");
+    let done = world.build(&url, &["--target", TARGET, "--arrangement-version", &version.to_string()]);
+    assert_eq!(done.code, 0, "arrangement {version}\n{}\n{}", done.out, done.err);
+    let build = built(hub, &format!("{name}-container-1-1"));
+    assert_eq!(build.state, BuildState::Complete);
+    let record = world.record(&world.newest(&name).expect("a build"));
+    assert_eq!(record["labels"]["koji-build-id"], build.id.to_string(), "arrangement {version}");
+    let tagged = hub.call(&hub.anonymous(), calls::list_tagged(TARGET));
+    assert!(tagged.iter().any(|one| one.build.id == build.id), "arrangement {version}");
+    let found = hub.call(&hub.anonymous(), calls::get_build_logs(build.id));
+    let names: BTreeSet<_> =
+        found.iter().map(|log| log.name.as_str()).filter(|name| *name != "cg_import.log").collect();
+    assert_eq!(names, logs.iter().copied().collect(), "arrangement {version}");
+    let archives = hub.call(&hub.anonymous(), calls::list_archives(build.id, Some("image")));
+    assert_eq!(archives.len(), 1);
+    let docker = archives[0].extra.to_json()["docker"].clone();
+    assert!(docker["tags"].as_array().expect("a list").contains(&json!("1-1")), "arrangement {version}: {docker}");
+    check_pulls(&docker["repositories"]);
+}
+
+#[test]
+fn other_arrangements_end_in_koji_too() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let packages = ["v1-container", "v3-container", "v4-container"];
+    let more = "skip_koji_check_for_base_image: true\ngroup_manifests: false\n";
+    let hub = site(&world, &packages, more);
+    let of_workers = ["orchestrator.log", "x86_64-build.log", "x86_64.log"];
+    check_arrangement(&world, &hub, 1, &["openshift-final.log", "build.log"]);
+    check_arrangement(&world, &hub, 3, &of_workers);
+    check_arrangement(&world, &hub, 4, &of_workers);
+    check_no_reservation(&world, &hub);
+    check_nothing_left(&world);
+}
