@@ -360,8 +360,8 @@ mod tests {
 
     #[test]
     fn files_with_logins() {
-        let config = "version: 1\nregistries: [{url: r.io, auth: {cfg_path: /a}}]\n\
-            smtp: {host: h, from_address: a@b.c, auth: {username: u, password_path: /b}}\n";
+        let config = "version: 1\nregistries: [{url: 'https://r.io', auth: {cfg_path: /a}}]\n\
+            smtp: {host: h, from_address: a@b.c, tls: starttls, auth: {username: u, password_path: /b}}\n";
         assert_eq!(SecretTexts::login_files(config), [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert!(SecretTexts::login_files("- no").is_empty());
     }
