@@ -7,4 +7,5 @@ mod harness;
 mod koji_client;
 mod recorded;
 mod sessions;
+mod stock_output;
 mod tls;

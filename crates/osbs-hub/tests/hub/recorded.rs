@@ -56,6 +56,7 @@ fn recorded_exchanges_have_the_same_structure() {
     }
     assert!(replay.problems.is_empty(), "{}", replay.problems.join("\n"));
     assert!(replay.checked.len() == 164, "only {} were compared", replay.checked.len());
+    crate::stock_output::check(&replay.hub);
 }
 
 impl Replay {
