@@ -23,6 +23,15 @@ impl std::fmt::Debug for Sum {
     }
 }
 
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
 /// Bytes that are read at a time.
 const PIECE: usize = 256 * 1024;
 
@@ -101,7 +110,6 @@ impl Sum {
     /// In hex.
     pub(crate) fn hex(self) -> String {
         use md5::Digest as _;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Md5(sum) => hex(&sum.finalize()),
             Self::Sha256(sum) => hex(&sum.finalize()),

@@ -251,10 +251,9 @@ impl Writing {
 
 fn check_destination(root: &Root, name: &str, anew: bool) -> Result<(), CallError> {
     match root.lstat(Path::new(name)).map_err(files)?.map(|node| node.kind) {
-        None => Ok(()),
         Some(NodeKind::Symlink) => Err(refused(format!("destination is a symlink: {name}"))),
         Some(NodeKind::File) if anew => Err(refused(format!("upload path exists: {name}"))),
-        Some(NodeKind::File) => Ok(()),
+        None | Some(NodeKind::File) => Ok(()),
         Some(_) => Err(refused(format!("destination not a file: {name}"))),
     }
 }
@@ -389,7 +388,7 @@ pub(crate) async fn raw_upload(
 const PIECE: usize = 256 * 1024;
 
 /// Longer silence in the middle of an upload ends it: the client sends the piece again.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 async fn next_frame(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     let cut_off = |why: String| Fault::new(FaultCode::GenericError, format!("the upload was cut off: {why}"));

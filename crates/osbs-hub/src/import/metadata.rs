@@ -29,8 +29,8 @@ pub(super) struct BuildPart {
     /// The reservation.
     pub build_id: Option<i64>,
     pub draft: bool,
-    /// `None`: not given; `Some(None)`: nil.
-    pub epoch: Option<Option<i64>>,
+    /// `None`: not given; it may be nil.
+    pub epoch: Option<Value>,
     pub source: Option<String>,
     /// Microseconds since the epoch.
     pub start_time: i64,
@@ -174,7 +174,7 @@ impl BuildPart {
         Ok(Self {
             build_id: build.get("build_id").as_int().filter(|id| *id != 0),
             draft: build.get("draft").is_true(),
-            epoch: epoch.map(Value::as_int),
+            epoch: epoch.cloned(),
             source: match must(build, "source")? {
                 Value::Nil => None,
                 _ => Some(text(build, "source")?),
@@ -348,7 +348,7 @@ mod tests {
         json!({
             "metadata_version": 0,
             "build": {"name": "caddy-container", "version": "2.4", "release": "1", "source": null,
-                      "start_time": 1505902500, "end_time": "1505902560.5", "extra": {"image": {}}},
+                      "start_time": 1_505_902_500, "end_time": "1505902560.5", "extra": {"image": {}}},
             "buildroots": [{"id": 1, "host": {"os": "f", "arch": "x86_64"}, "container": {"type": "d", "arch": "x"},
                             "content_generator": {"name": "atomic-reactor", "version": "1"}, "tools": [],
                             "components": []}],

@@ -64,7 +64,9 @@ fn metadata_and_text(top: &Root, sent: &Value, directory: &Path) -> Result<(Valu
             return Ok((sent.clone(), text));
         }
         Value::Nil => uploaded_metadata(top, directory, "metadata.json")?,
-        Value::String(name) if name.ends_with(".json") => uploaded_metadata(top, directory, name)?,
+        Value::String(name) if Path::new(name).extension().is_some_and(|ending| ending == "json") => {
+            uploaded_metadata(top, directory, name)?
+        }
         Value::String(text) => text.clone(),
         other => return Err(wrong_parameter(format!("Invalid type for metadata: {}", other.type_name()))),
     };
@@ -175,7 +177,7 @@ impl Plan {
         } else {
             let new = NewBuild {
                 nvr: &build.nvr,
-                epoch: build.epoch.flatten(),
+                epoch: build.epoch.as_ref().and_then(Value::as_int),
                 draft: build.draft,
                 state: BuildState::Complete,
                 task_id,
@@ -228,7 +230,7 @@ fn check_reservation(
     if reserved.nvr != expected {
         return Err(refused(format!("Build ({id}) NVR is different")));
     }
-    if build.epoch.is_some_and(|epoch| epoch != reserved.epoch) {
+    if build.epoch.as_ref().is_some_and(|epoch| epoch.as_int() != reserved.epoch) {
         return Err(refused(format!("Build ({id}) epoch is different")));
     }
     Ok(reserved.nvr)
@@ -335,8 +337,8 @@ fn place(
     if !log.is_empty() {
         log.push("the import was SUCCESSFUL".to_owned());
     }
-    let lines = log.iter().map(|line| format!("{line}\n")).collect::<String>();
-    if !lines.is_empty() {
+    let lines = log.join("\n") + "\n";
+    if !log.is_empty() {
         notes.push(Note { to: "data/logs/cg_import.log", content: &lines });
     }
     call.tx.execute("INSERT INTO imports (id, build_id) VALUES (?, ?)", params![journal.id, build_id])?;

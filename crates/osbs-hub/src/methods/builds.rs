@@ -6,7 +6,7 @@ use crate::call::{Call, Id};
 use crate::call_error::{CallError, fault};
 use crate::parameters::{Default, Parameter, flag, optional, or, required};
 use crate::paths::build_folder;
-use crate::patterns::starts_with;
+use crate::patterns::{checked, starts_with};
 use crate::release::next_release;
 use crate::role::{Role, has_permission};
 use crate::rows::QueryOpts;
@@ -90,19 +90,19 @@ fn find(call: &mut Call<'_>) -> Answer {
     if id.is_none() && call.flag("strict") { Err(builds::no_such_build(call.value("X"))) } else { Ok(id.into()) }
 }
 
-fn nothing() -> Answer {
-    Ok(Value::Array(Vec::new()))
+fn nothing() -> Value {
+    Value::Array(Vec::new())
 }
 
 fn list(call: &mut Call<'_>) -> Answer {
     let mut query = builds::listing();
     if let Some(package) = call.id_or_nil("packageID")? {
-        let Some(id) = packages::find(call.tx, &package)? else { return nothing() };
+        let Some(id) = packages::find(call.tx, &package)? else { return Ok(nothing()) };
         query = query.bind("package.id = ?", id);
     }
     if let Some(user) = call.id_or_nil("userID")? {
         let Some(id) = users::find(call.tx, &user)?.and_then(|user| user.get("id").and_then(Value::as_int)) else {
-            return nothing();
+            return Ok(nothing());
         };
         query = query.bind("users.id = ?", id);
     }
@@ -112,11 +112,11 @@ fn list(call: &mut Call<'_>) -> Answer {
         Some(id) => query.bind("build.task_id = ?", id),
     };
     if let Some(generator) = call.id_or_nil("cgID")? {
-        let Some(id) = super::content_generators::find(call.tx, &generator)? else { return nothing() };
+        let Some(id) = super::content_generators::find(call.tx, &generator)? else { return Ok(nothing()) };
         query = query.bind("build.cg_id = ?", id);
     }
     if !call.value("promoter").is_nil() {
-        return nothing();
+        return Ok(nothing());
     }
     for (name, sql) in [
         ("createdBefore", "events.at < ?"),
@@ -136,15 +136,16 @@ fn list(call: &mut Call<'_>) -> Answer {
         query = query.bind("build.id IN (SELECT build_id FROM build_types WHERE btype_id = ?)", id);
     }
     let lower = |text: &str| text.to_lowercase();
+    let pattern = |name: &str| call.str_or_nil(name)?.map(|text| checked(&lower(text))).transpose();
     query
         .bind_some("0 = ?", call.int_or_nil("volumeID")?)
         .bind_some("build.state = ?", call.int_or_nil("state")?)
         .bind_some("build.draft = ?", call.flag_or_nil("draft"))
-        .bind_some("lower(build.source) GLOB ?", call.str_or_nil("source")?.map(lower))
+        .bind_some("lower(build.source) GLOB ?", pattern("source")?)
         .bind_some("lower(package.name) GLOB ?", call.str_or_nil("prefix")?.map(|text| starts_with(&lower(text))))
         .bind_some(
             "lower(package.name || '-' || build.version || '-' || build.release) GLOB ?",
-            call.str_or_nil("pattern")?.map(lower),
+            pattern("pattern")?,
         )
         .order("build.id")
         .answer(call.tx, &QueryOpts::read(call.value("queryOpts"))?)

@@ -4,7 +4,7 @@ use super::{Answer, Method, read, write};
 use crate::builds::{self, NewBuild, Nvr};
 use crate::call::Call;
 use crate::call_error::{CallError, fault, refused};
-use crate::checksum::Checksum;
+use crate::checksum::{Checksum, hex};
 use crate::database::Access;
 use crate::import::{check_access, import, token_digest, wrong_token};
 use crate::parameters::{Default, optional, or, required};
@@ -78,7 +78,7 @@ fn reserve(call: &mut Call<'_>) -> Answer {
         completion_time: None,
     };
     let id = builds::create(call.tx, &build)?;
-    let token: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = hex(&rand::random::<[u8; 32]>());
     call.tx.execute(
         "INSERT INTO build_reservations (build_id, token_digest, created) VALUES (?, ?, ?)",
         params![id, token_digest(&token), call.now],
