@@ -167,7 +167,7 @@ pub(crate) fn files(error: RootedError) -> CallError {
 pub(crate) fn io_error(error: io::Error) -> CallError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            refused("The hub's disk is full: ask its administrator, nothing of this call was kept")
+            refused("The hub's disk is full: nothing of this was kept; ask the hub's administrator")
         }
         _ => error.into(),
     }
@@ -195,7 +195,7 @@ impl Writing {
         let root = open_folder(hub, &folder, true)?.ok_or_else(|| refused("The upload directory is gone"))?;
         check_destination(&root, &name, offset == Some(0) && !overwrite)?;
         let mut file = root.open_for_update(Path::new(&name), 0o644).map_err(files)?;
-        lock(&file, &name)?;
+        lock(&root, &file, &name)?;
         let begin = match offset {
             None => file.seek(SeekFrom::End(0)).map_err(io_error)?,
             Some(offset) => {
@@ -216,7 +216,11 @@ impl Writing {
     /// # Errors
     /// The disk's refusal.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), CallError> {
-        self.file.write_all(bytes).map_err(io_error)?;
+        if let Err(error) = self.file.write_all(bytes) {
+            // What cannot be whole does not take the last of the disk.
+            let _ = self.file.set_len(self.begin);
+            return Err(io_error(error));
+        }
         if let Some((_, sum)) = &mut self.verify {
             sum.update(bytes);
         }
@@ -258,8 +262,16 @@ fn check_destination(root: &Root, name: &str, anew: bool) -> Result<(), CallErro
     }
 }
 
-fn lock(file: &File, name: &str) -> Result<(), CallError> {
-    file.try_lock().map_err(|_| fault(FaultCode::LockError, format!("another upload writes {name}")))
+/// Keeps others from writing the file, and makes sure that it is still the one of that name: it may have been imported
+/// since it was opened.
+fn lock(root: &Root, file: &File, name: &str) -> Result<(), CallError> {
+    use std::os::unix::fs::MetadataExt as _;
+    file.try_lock().map_err(|_| fault(FaultCode::LockError, format!("another upload writes {name}")))?;
+    let opened = file.metadata().map_err(io_error)?;
+    match root.lstat(Path::new(name)).map_err(files)? {
+        Some(node) if (node.dev, node.ino) == (opened.dev(), opened.ino()) => Ok(()),
+        _ => Err(refused(format!("the file has just been imported: {name}"))),
+    }
 }
 
 /// A piece that came as `uploadFile`.
@@ -291,7 +303,7 @@ pub(crate) fn write_piece(hub: &HubState, piece: &Piece<'_>) -> Result<bool, Cal
     let is_log = Path::new(name).extension().is_some_and(|extension| extension == "log");
     check_destination(&root, name, *offset == Some(0) && !is_log)?;
     let mut file = root.open_for_update(Path::new(name), 0o644).map_err(files)?;
-    lock(&file, name)?;
+    lock(&root, &file, name)?;
     if *offset == Some(0) || (offset.is_none() && *size == Some(length)) {
         file.set_len(0).map_err(io_error)?;
     }
@@ -352,6 +364,26 @@ pub(crate) async fn raw_upload(
     query: Vec<(String, String)>,
     mut body: Body,
 ) -> Result<Value, Fault> {
+    let result = receive(hub, caller, query, &mut body).await;
+    if result.is_err() {
+        // A client that is still sending does not see an answer before it is through.
+        let mut left = MOST_REFUSED;
+        while let Ok(Some(frame)) = next_frame(&mut body).await {
+            left = left.saturating_sub(frame.len());
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    result
+}
+
+async fn receive(
+    hub: Arc<HubState>,
+    caller: Caller,
+    query: Vec<(String, String)>,
+    body: &mut Body,
+) -> Result<Value, Fault> {
     let admitted = dispatch::work(hub.clone(), caller, ("rawUpload", Access::Read, Role::LoggedIn), move |call| {
         let upload = RawUpload::read(query.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         let session = call.user()?.clone();
@@ -370,7 +402,7 @@ pub(crate) async fn raw_upload(
     });
     let mut writing = begun.await?;
     let mut waiting = Vec::new();
-    while let Some(frame) = next_frame(&mut body).await? {
+    while let Some(frame) = next_frame(body).await? {
         waiting.extend_from_slice(&frame);
         if waiting.len() >= PIECE {
             let bytes = std::mem::take(&mut waiting);
@@ -383,6 +415,9 @@ pub(crate) async fn raw_upload(
     })
     .await
 }
+
+/// Bytes of a refused upload that are read before it is cut off: more than the blocks of any known client.
+const MOST_REFUSED: usize = 64 << 20;
 
 /// Bytes that are written at a time.
 const PIECE: usize = 256 * 1024;

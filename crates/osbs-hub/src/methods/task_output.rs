@@ -29,7 +29,7 @@ pub(crate) const METHODS: &[Method] = &[
 ];
 
 /// The most that one answer holds: a caller asks for more by offset.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 16 << 20;
 
 /// Files of one task that are listed.
 const MOST_FILES: usize = 100_000;

@@ -8,12 +8,17 @@ use osbs_koji::{Arguments, Value};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// An upload that takes a while.
+const BULK: usize = 6 << 20;
+
 /// Moments at which the hub is killed.
 const KILLS: u32 = 24;
 
 fn attempt(remote: &Remote, directory: &str, release: &str) -> Option<()> {
-    for (name, bytes) in [(IMAGE, IMAGE_BYTES), (LOG, LOG_BYTES)] {
-        remote.upload(directory, name, bytes)?.ok()?;
+    let bulk = vec![b'x'; BULK];
+    for (name, bytes) in [("bulk.tar", &*bulk), (IMAGE, IMAGE_BYTES), (LOG, LOG_BYTES)] {
+        let answer = remote.upload(directory, name, bytes)?.ok()?;
+        assert_eq!(answer.get("size").as_int(), Some(bytes.len() as i64));
     }
     let sent = Value::from_json(&metadata(release));
     remote.call("CGImport", Arguments::of([sent, directory.into()]))?.ok().map(drop)

@@ -4,6 +4,7 @@
 
 mod crash;
 mod fixture;
+mod full_disk;
 #[path = "../hub/harness.rs"]
 #[allow(dead_code)]
 mod harness;
