@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use world::hub::{HOST, PASSWORD, TARGET, TestHub, USER};
+use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
 use world::{Done, World, can_run};
 
 /// Starts a program of Python's with shorter pauses: the stock client looks at a task once a minute.
@@ -29,8 +29,27 @@ struct Site {
 
 impl Site {
     fn start(packages: &[&str]) -> Self {
+        Self::configured(packages, |_, _| {})
+    }
+
+    /// A site whose builds end in Koji.
+    fn with_koji(packages: &[&str]) -> Self {
+        Self::configured(packages, |world, hub| {
+            let password = world.path("koji-password");
+            fs::write(&password, format!("{PASSWORD}\n")).expect("written");
+            let (url, root) = (hub.url(), hub.url().replace("/kojihub", "/kojifiles"));
+            let auth = format!("{{username: {IMPORTER}, password_path: '{}'}}", password.display());
+            let koji = format!(
+                "koji:\n  hub_url: {url}\n  root_url: {root}\n  auth: {auth}\nskip_koji_check_for_base_image: true\n"
+            );
+            world.write_conf("can_orchestrate = true\n", &koji);
+        })
+    }
+
+    fn configured(packages: &[&str], configure: impl FnOnce(&World, &TestHub)) -> Self {
         let world = World::new();
         let hub = TestHub::start(world.folder.path(), packages);
+        configure(&world, &hub);
         let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project().join(".cache"), PathBuf::from);
         let found =
             Command::new(project().join("scripts/koji.sh")).arg("bin").arg(cache).output().expect("bash starts");
@@ -45,8 +64,9 @@ impl Site {
         fs::create_dir(world.path(".koji")).expect("made");
         let plugins = project().join("integrations/koji/cli");
         let profile = format!(
-            "[koji]\nserver = {url}\nweburl = http://koji.test/koji\nauthtype = password\npoll_interval = 1\n\
+            "[koji]\nserver = {url}\ntopurl = {}\nweburl = http://koji.test/koji\nauthtype = password\npoll_interval = 1\n\
              plugin_paths = {}\nuser = {USER}\npassword = {PASSWORD}\n",
+            url.replace("/kojihub", "/kojifiles"),
             plugins.display()
         );
         fs::write(world.path(".koji/config"), profile).expect("written");
@@ -148,6 +168,43 @@ fn three_programs_start_the_same_build() {
     let failed = site.world.run(&[&["koji-build"], &args[..]].concat());
     assert_eq!(failed.code, 1, "{}", failed.out);
     assert!(failed.out.contains("FAILED: ContainerError: Image build failed"), "{}", failed.out);
+}
+
+#[test]
+fn a_build_of_the_official_client_ends_with_a_tag() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::with_koji(&["web-container"]);
+    let source = format!("git+{}#main", site.world.layered("web", "RUN echo hello"));
+    let shown = site.koji(&["container-build", "--wait", "--git-branch", "main", TARGET, &source]);
+    let task = task_of(&shown);
+    let link = shown.lines().find(|line| line.contains("buildinfo?buildID=")).unwrap_or_else(|| panic!("{shown}"));
+    let id = link.rsplit('=').next().expect("an id");
+    let info = site.koji(&["buildinfo", id]);
+    let nvr = info.lines().next().and_then(|line| line.split(' ').nth(1)).expect("BUILD: NVR [ID]");
+    for said in
+        ["State: COMPLETE", &format!("Task: {task} buildContainer"), &format!("Tags: {TARGET}"), "Image archives:"]
+    {
+        assert!(info.contains(said), "{said}: {info}");
+    }
+    for command in [
+        &["list-tagged", TARGET][..],
+        &["latest-build", TARGET, "web-container"],
+        &["list-builds", "--package", "web-container"],
+    ] {
+        let listed = site.koji(command);
+        assert!(listed.lines().any(|line| line.starts_with(nvr)), "{command:?}: {listed}");
+    }
+    // The archive that comes down is the one that was imported, whole.
+    site.koji(&["download-build", "--type", "image", "--noprogress", nvr]);
+    let archives = site.koji(&["call", "--json-output", "listArchives", id]);
+    let archives: Value = serde_json::from_str(&archives).expect("JSON");
+    for archive in archives.as_array().expect("a list") {
+        let name = archive["filename"].as_str().expect("a name");
+        let found = site.world.path(name).metadata().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(Some(found.len()), archive["size"].as_u64(), "{name}");
+    }
 }
 
 #[test]
