@@ -45,6 +45,9 @@ impl CallError {
             Self::Files(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Fault::new(FaultCode::Exception, "<class 'FileNotFoundError'>: a file is missing")
             }
+            Self::Files(error) if is_unfit_path(&error) => {
+                Fault::new(FaultCode::GenericError, "no file can have that path")
+            }
             Self::Files(_) => Fault::new(FaultCode::Exception, "the hub's file system failed; its log says more"),
         }
     }
@@ -57,9 +60,15 @@ impl CallError {
                 error.code != rusqlite::ErrorCode::ConstraintViolation
             }
             Self::Database(_) => true,
-            Self::Files(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Self::Files(error) => error.kind() != std::io::ErrorKind::NotFound && !is_unfit_path(error),
         }
     }
+}
+
+/// Whether the file system refuses the path itself, which callers choose.
+fn is_unfit_path(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::InvalidFilename | ErrorKind::InvalidInput | ErrorKind::NotADirectory)
 }
 
 /// A fault of this class, as an error of a call.

@@ -255,3 +255,22 @@ impl Item {
         }
     }
 }
+
+/// Calls a method and undoes whatever it did.
+#[cfg(test)]
+pub(crate) fn try_out(
+    hub: &HubState,
+    caller: &Caller,
+    method: &'static Method,
+    params: Vec<Value>,
+) -> Result<Value, CallError> {
+    let mut answer = None;
+    let mut pending = Pending::default();
+    let undone: Result<(), CallError> = hub.database.transaction(method.access, |tx| {
+        let session = Session::establish(tx, hub, caller, Purpose { method: method.name, renews: false })?;
+        let mut context = Context { tx, session: session.as_ref(), caller, hub, pending: &mut pending };
+        answer = Some(context.one(method.name, params));
+        Err(refused("undone"))
+    });
+    answer.unwrap_or_else(|| Err(undone.expect_err("it always is")))
+}

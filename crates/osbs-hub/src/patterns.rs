@@ -1,9 +1,17 @@
 //! Prefixes and patterns of names, as SQLite's GLOB takes them.
 
+use crate::call_error::{CallError, refused};
+
+/// No name is longer.
+const LONGEST: usize = 256;
+/// Each multiplies the work.
+const MOST_STARS: usize = 6;
+
 /// The pattern of texts that begin with `prefix`, whatever characters it has.
 pub(crate) fn starts_with(prefix: &str) -> String {
     let mut pattern = String::with_capacity(prefix.len() + 1);
-    for character in prefix.chars() {
+    // One character more than any name has matches none, as it should.
+    for character in prefix.chars().take(LONGEST + 1) {
         match character {
             // A set of one character stands for itself.
             '*' | '?' | '[' => pattern.extend(['[', character, ']']),
@@ -12,6 +20,17 @@ pub(crate) fn starts_with(prefix: &str) -> String {
     }
     pattern.push('*');
     pattern
+}
+
+/// A pattern of a caller, with `*`, `?` and `[...]`.
+///
+/// # Errors
+/// 1000: it is longer than a name, or would take for ever.
+pub(crate) fn checked(pattern: &str) -> Result<String, CallError> {
+    if pattern.len() > LONGEST || pattern.matches('*').count() > MOST_STARS {
+        return Err(refused(format!("a pattern has at most {LONGEST} characters and {MOST_STARS} stars")));
+    }
+    Ok(pattern.to_owned())
 }
 
 #[cfg(test)]

@@ -106,3 +106,6 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
 pub(crate) fn find(name: &str) -> Option<&'static Method> {
     TABLE.get(name).copied()
 }
+
+#[cfg(test)]
+mod tests;

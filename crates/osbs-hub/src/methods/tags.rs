@@ -5,6 +5,7 @@ use super::{Answer, Method, read, write};
 use crate::call::{Call, Id, check_new_name, id_of};
 use crate::call_error::{CallError, refused, wrong_parameter};
 use crate::parameters::{Default, Parameter, flag, optional, or, required};
+use crate::patterns::checked;
 use crate::role::Role;
 use crate::rows::{Column, Kind, Query, QueryOpts, column, json_value};
 use crate::versions::{held, insert, revoke};
@@ -161,9 +162,13 @@ pub(crate) fn arches_of(what: &str, value: &Value) -> Result<Option<String>, Cal
         }
         other => return Err(wrong_arches(what, other)),
     };
+    const MOST: usize = 64;
+    if words.len() > MOST {
+        return Err(refused(format!("at most {MOST} architectures")));
+    }
     for word in &words {
         let fits = word.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character));
-        if !fits || word.is_empty() {
+        if !fits || word.is_empty() || word.len() > MOST {
             return Err(refused(format!("Architecture must contain only letters, digits, _ and -: {word:?}")));
         }
     }
@@ -391,7 +396,7 @@ fn list(call: &mut Call<'_>) -> Answer {
             .bind("tag_packages.package_id = ?", package);
     }
     if let Some(pattern) = call.str_or_nil("pattern")? {
-        query = query.bind("tag.name GLOB ?", pattern.to_owned());
+        query = query.bind("tag.name GLOB ?", checked(pattern)?);
     }
     query.answer(call.tx, &QueryOpts::read(call.value("queryOpts"))?)
 }
