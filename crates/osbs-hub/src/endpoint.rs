@@ -1,9 +1,9 @@
 //! Requests over HTTP: calls, raw uploads, files (client-and-koji 5.1). Must not know methods.
 
-use crate::{KOJI_VERSION, files, uploads};
 use crate::dispatch;
 use crate::hub::HubState;
 use crate::sessions::{Caller, ClientCertificate, Credentials};
+use crate::{KOJI_VERSION, files, uploads};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

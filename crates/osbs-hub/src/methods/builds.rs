@@ -143,10 +143,7 @@ fn list(call: &mut Call<'_>) -> Answer {
         .bind_some("build.draft = ?", call.flag_or_nil("draft"))
         .bind_some("lower(build.source) GLOB ?", pattern("source")?)
         .bind_some("lower(package.name) GLOB ?", call.str_or_nil("prefix")?.map(|text| starts_with(&lower(text))))
-        .bind_some(
-            "lower(package.name || '-' || build.version || '-' || build.release) GLOB ?",
-            pattern("pattern")?,
-        )
+        .bind_some("lower(package.name || '-' || build.version || '-' || build.release) GLOB ?", pattern("pattern")?)
         .order("build.id")
         .answer(call.tx, &QueryOpts::read(call.value("queryOpts"))?)
 }

@@ -39,7 +39,9 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         let found = reservations::give_back(&cluster).await.map_err(|e| Failure::new(e.kind(), &e))?;
         for left in found {
             match left.outcome {
-                Ok(()) => session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr)),
+                Ok(()) => {
+                    session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr))
+                }
                 Err(why) => {
                     session.note(&format!("{}: its reservation of {} in Koji stays: {why}", left.build, left.nvr));
                 }
