@@ -46,8 +46,16 @@ pub fn builder(hub: &TestHub) -> Client<'_> {
     builder
 }
 
+struct HexOf(Vec<u8>);
+
+impl std::fmt::LowerHex for HexOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 pub fn md5_of(bytes: &[u8]) -> String {
-    md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", HexOf(md5::Md5::digest(bytes).to_vec()))
 }
 
 /// A raw upload.

@@ -91,7 +91,7 @@ fn metadata_may_be_a_file_or_text() {
         let directory = format!("koji-upload/{release}");
         upload_all(&reactor, &directory);
         let text = metadata(release).to_string();
-        let name = way.filter(|name| name.ends_with(".json")).unwrap_or("metadata.json");
+        let name = way.filter(|name| name.contains(".json")).unwrap_or("metadata.json");
         raw_upload(&reactor, &format!("filename={name}&filepath={directory}&offset=0"), text.as_bytes()).unwrap();
         let sent = match way {
             None => Value::Nil,
