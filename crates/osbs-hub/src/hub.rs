@@ -40,11 +40,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            session_renewal: Duration::from_secs(1440 * 60),
+            session_renewal: Duration::from_hours(24),
             check_client_ip: true,
             disable_url_sessions: false,
             max_request_length: 4_194_304,
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_mins(1),
             login_creates_user: true,
             proxy_subjects: Vec::new(),
             schedule_interval: Duration::from_secs(1),

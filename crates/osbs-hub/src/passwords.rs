@@ -79,17 +79,20 @@ pub(crate) fn is_right(stored: Option<&str>, password: &str) -> bool {
     right && stored.is_some() && !password.is_empty()
 }
 
-/// Counts wrong passwords.
+/// Where guesses come from, and for which user; none: for all.
+type Guesser = (IpAddr, Option<String>);
+
+/// Counts wrong passwords: since when, how many.
 #[derive(Debug, Default)]
 pub(crate) struct Brake {
-    failures: Mutex<HashMap<(IpAddr, Option<String>), (i64, u32)>>,
+    failures: Mutex<HashMap<Guesser, (i64, u32)>>,
 }
 
 impl Brake {
     /// Whether another guess is to be looked at.
     pub(crate) fn allows(&self, address: IpAddr, user: &str, now: i64) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = |key: &(IpAddr, Option<String>)| {
+        let count = |key: &Guesser| {
             failures.get(key).filter(|(since, _)| now - since < WINDOW).map_or(0, |(_, count)| *count)
         };
         count(&(address, Some(user.to_owned()))) < PER_USER && count(&(address, None)) < PER_ADDRESS

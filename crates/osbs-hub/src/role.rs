@@ -37,17 +37,15 @@ impl Role {
     pub(crate) fn check(self, tx: &Transaction<'_>, session: Option<&Session>) -> Result<(), CallError> {
         let auth = |text: &str| Err(fault(FaultCode::AuthError, text));
         match (self, session) {
-            (Self::Anyone, _)
-            | (Self::LoggedIn | Self::Session | Self::ContentGenerator | Self::TaskOwner, Some(_)) => Ok(()),
+            (Self::Host, Some(session)) if session.host_id.is_none() => {
+                auth(&format!("User {} is not a host", session.user_id))
+            }
+            (Self::Permission(name), session) => check_permission(tx, session, name),
+            (Self::Anyone, _) | (_, Some(_)) => Ok(()),
             (Self::LoggedIn, None) => Err(not_logged_in()),
             (Self::Session | Self::Host, None) => auth("Not logged-in"),
             (Self::ContentGenerator, None) => auth("Content generator access required"),
             (Self::TaskOwner, None) => Err(fault(FaultCode::GenericError, "task must have an owner")),
-            (Self::Host, Some(session)) if session.host_id.is_none() => {
-                auth(&format!("User {} is not a host", session.user_id))
-            }
-            (Self::Host, Some(_)) => Ok(()),
-            (Self::Permission(name), session) => check_permission(tx, session, name),
         }
     }
 }

@@ -24,7 +24,7 @@ const MOST_CONNECTIONS: usize = 1000;
 /// For a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 /// For the head of a request, and between two requests.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_mins(5);
 /// For calls that are under way when the hub is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
 

@@ -279,6 +279,7 @@ fn describe(session: &Session, address: Option<String>) -> Value {
     info
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a handler gives")]
 fn show_session(call: &mut Call<'_>) -> Answer {
     Ok(match call.session {
         Some(session) => format!("Session {}: user {} ({})", session.id, session.user_id, session.user_name).into(),

@@ -12,6 +12,10 @@ use crate::versions::{held, insert, revoke};
 use osbs_koji::{Struct, Value};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+/// Architectures of a tag or a host, and characters of each: more than anybody has.
+const MOST_ARCHES: usize = 64;
+const LONGEST_ARCH: usize = 64;
+
 const TAG: Role = Role::Permission("tag");
 
 const CREATE: &[Parameter] = &[
@@ -162,13 +166,12 @@ pub(crate) fn arches_of(what: &str, value: &Value) -> Result<Option<String>, Cal
         }
         other => return Err(wrong_arches(what, other)),
     };
-    const MOST: usize = 64;
-    if words.len() > MOST {
-        return Err(refused(format!("at most {MOST} architectures")));
+    if words.len() > MOST_ARCHES {
+        return Err(refused(format!("at most {MOST_ARCHES} architectures")));
     }
     for word in &words {
         let fits = word.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character));
-        if !fits || word.is_empty() || word.len() > MOST {
+        if !fits || word.is_empty() || word.len() > LONGEST_ARCH {
             return Err(refused(format!("Architecture must contain only letters, digits, _ and -: {word:?}")));
         }
     }

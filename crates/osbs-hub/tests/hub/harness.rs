@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Every wait ends.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The password of every user here.
 pub const PASSWORD: &str = "PASSWORD";
@@ -41,6 +41,7 @@ impl TestHub {
     }
 
     /// The same, in a folder that may hold a hub already.
+    #[allow(clippy::print_stderr)]
     pub fn start_in(folder: TempDir, configure: impl FnOnce(&mut HubConfig)) -> Self {
         let mut config = HubConfig::new(folder.path().join("koji"));
         let clock = Arc::new(AtomicI64::new(1_795_405_271_555_333));

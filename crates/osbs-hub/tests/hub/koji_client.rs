@@ -112,7 +112,7 @@ impl Desk {
     /// A command that must go well; its output must have all of these.
     fn ok(&self, arguments: &[&str], parts: &[&str]) -> String {
         let said = self.run("kojiadmin", arguments);
-        let mut problem = |text: String| {
+        let problem = |text: String| {
             self.problems.borrow_mut().push(format!("koji {arguments:?}: {text}\n{}{}", said.out, said.err));
         };
         if !said.ok {
