@@ -21,7 +21,7 @@ pub use reservation::{LeftReservation, give_back_left};
 use crate::events::Logger;
 use crate::plugin::{Classified, PluginError, PluginType};
 use crate::run::Run;
-use osbs_config::{KojiAuth, KojiConfig};
+use osbs_config::{KojiAuth, KojiConfig, ReactorConfig};
 use osbs_http::Transport;
 use osbs_koji::{Koji, KojiError, Login, LoginError, Server, ServerUrlError, Settings};
 use osbs_types::{ErrorKind, Secret};
@@ -38,19 +38,20 @@ const LONGEST_FILE: u64 = 1 << 20;
 #[serde(default)]
 pub(crate) struct KojiArgs {
     /// XML-RPC URL.
-    #[serde(alias = "hub", alias = "kojihub")]
-    pub(crate) koji_hub: Option<String>,
+    #[serde(alias = "koji_hub", alias = "kojihub")]
+    pub(crate) hub: Option<String>,
     /// URL of its files.
-    #[serde(alias = "root")]
-    pub(crate) koji_root: Option<String>,
-    pub(crate) koji_proxyuser: Option<String>,
+    #[serde(alias = "koji_root")]
+    pub(crate) root: Option<String>,
+    #[serde(alias = "koji_proxyuser")]
+    pub(crate) proxyuser: Option<String>,
     /// Folder with `cert` and `serverca`.
-    #[serde(alias = "koji_ssl_certs")]
-    pub(crate) koji_ssl_certs_dir: Option<String>,
-    #[serde(alias = "koji_principal")]
-    pub(crate) koji_krb_principal: Option<String>,
-    #[serde(alias = "koji_keytab")]
-    pub(crate) koji_krb_keytab: Option<String>,
+    #[serde(alias = "koji_ssl_certs_dir", alias = "koji_ssl_certs")]
+    pub(crate) ssl_certs: Option<String>,
+    #[serde(alias = "koji_principal", alias = "koji_krb_principal")]
+    pub(crate) principal: Option<String>,
+    #[serde(alias = "koji_keytab", alias = "koji_krb_keytab")]
+    pub(crate) keytab: Option<String>,
 }
 
 /// The arguments that say who we are for the hub, told of a plugin.
@@ -132,16 +133,24 @@ impl Run {
 
     /// Whether there is a Koji.
     pub(crate) fn has_koji(&self, args: &KojiArgs) -> bool {
-        self.config.koji.is_some() || args.koji_hub.is_some()
+        args.hub.is_some() || self.site_config().koji.is_some()
+    }
+
+    /// The site's configuration, also for plugins that come before `reactor_config` (arrangements 1 to 3). A text that is
+    /// none is that plugin's to tell.
+    pub(crate) fn site_config(&self) -> Arc<ReactorConfig> {
+        let text = self.reactor_config_text.as_ref().filter(|_| !self.config_loaded);
+        let parsed = text.and_then(|text| ReactorConfig::parse(text, "REACTOR_CONFIG").ok());
+        parsed.map_or_else(|| Arc::clone(&self.config), |parsed| Arc::new(parsed.value))
     }
 
     /// The configuration, else what the arguments say.
     fn koji_config(&self, args: &KojiArgs) -> Result<Option<KojiConfig>, PluginError> {
-        if let Some(config) = &self.config.koji {
+        if let Some(config) = &self.site_config().koji {
             return Ok(Some(config.clone()));
         }
-        let Some(hub_url) = args.koji_hub.clone() else { return Ok(None) };
-        let auth = match (&args.koji_ssl_certs_dir, &args.koji_krb_principal, &args.koji_krb_keytab) {
+        let Some(hub_url) = args.hub.clone() else { return Ok(None) };
+        let auth = match (&args.ssl_certs, &args.principal, &args.keytab) {
             (Some(certs_dir), _, _) => KojiAuth::Ssl { certs_dir: certs_dir.clone() },
             (None, Some(principal), Some(keytab)) => {
                 KojiAuth::Kerberos { principal: principal.clone(), keytab_path: keytab.clone(), cache_path: None }
@@ -153,10 +162,10 @@ impl Run {
             }
         };
         Ok(Some(KojiConfig {
-            root_url: args.koji_root.clone().unwrap_or_default(),
+            root_url: args.root.clone().unwrap_or_default(),
             hub_url,
             auth,
-            proxyuser: args.koji_proxyuser.clone(),
+            proxyuser: args.proxyuser.clone(),
             use_fast_upload: true,
             reserve_build: false,
             ca_file: None,

@@ -101,15 +101,15 @@ fn media_types(run: &Run) -> BTreeSet<String> {
     all.filter_map(|media_type| media_type.as_str().map(str::to_owned)).collect()
 }
 
-/// The first file name that any worker, or this run, reports; `Some(None)`: all report that there is none.
-fn help(run: &Run) -> Option<Option<String>> {
+/// The first file name that any worker, or this run, reports; null: all report that there is none.
+fn help(run: &Run) -> Option<Value> {
     let of_workers = run.workers.values().filter_map(|worker| annotation(&worker.build.annotations, "help_file"));
     let own = run.result(Phase::Prebuild, "add_help").and_then(|result| result.get("help_file")).cloned();
     let reported: Vec<Value> = of_workers.chain(own).collect();
     if reported.is_empty() {
         return None;
     }
-    Some(reported.iter().find_map(Value::as_str).map(str::to_owned))
+    Some(reported.into_iter().find(Value::is_string).unwrap_or_default())
 }
 
 fn tags(run: &Run, class: TagClass) -> Vec<String> {

@@ -21,20 +21,24 @@ pub(crate) enum Answer {
     Lost,
 }
 
+/// Methods with their arguments, in order.
+type Calls = Arc<Mutex<Vec<(String, Vec<Json>)>>>;
+/// Folder and name to bytes.
+type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 type Answers = dyn Fn(&str, &[Json]) -> Answer + Send + Sync;
 
 /// The hub. Its thread ends with the process.
 pub(crate) struct FakeHub {
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
-    calls: Arc<Mutex<Vec<(String, Vec<Json>)>>>,
-    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    calls: Calls,
+    files: Files,
 }
 
 struct Shared {
     answers: Box<Answers>,
-    calls: Arc<Mutex<Vec<(String, Vec<Json>)>>>,
-    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    calls: Calls,
+    files: Files,
 }
 
 impl FakeHub {
@@ -42,7 +46,7 @@ impl FakeHub {
     pub(crate) fn start(answers: impl Fn(&str, &[Json]) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (calls, files) = (Arc::default(), Arc::default());
+        let (calls, files) = (Calls::default(), Files::default());
         let shared =
             Arc::new(Shared { answers: Box::new(answers), calls: Arc::clone(&calls), files: Arc::clone(&files) });
         std::thread::spawn(move || {

@@ -52,8 +52,8 @@ pub(crate) struct ImageFacts {
     /// Every FROM.
     pub(crate) parent_images: Vec<String>,
     pub(crate) media_types: BTreeSet<String>,
-    /// `None`: the step did not run; `Some(None)`: there is no help.
-    pub(crate) help: Option<Option<String>>,
+    /// A file name, or null: there is no help. `None`: the step did not run.
+    pub(crate) help: Option<Value>,
     pub(crate) yum_repourls: Vec<String>,
     /// `go` of container.yaml.
     pub(crate) go: Option<Value>,
@@ -153,7 +153,7 @@ fn image(facts: &ImageFacts) -> Value {
     put("parent_image_builds", facts.parent_image_builds.clone().map(Value::Object));
     put("parent_images", Some(json!(facts.parent_images)));
     put("media_types", (!facts.media_types.is_empty()).then(|| json!(facts.media_types)));
-    put("help", facts.help.clone().map(|name| json!(name)));
+    put("help", facts.help.clone());
     put("yum_repourls", (!facts.yum_repourls.is_empty()).then(|| json!(facts.yum_repourls)));
     put("go", facts.go.clone());
     put("index", facts.index.as_ref().map(index));

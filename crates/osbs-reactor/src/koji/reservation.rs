@@ -123,7 +123,7 @@ fn now(run: &Run) -> f64 {
 pub(crate) async fn reserve(run: &mut Run, koji: &KojiSite, nvr: &Nvr) -> Result<Reserved, PluginError> {
     let map = map_of(&run.build.name);
     for _ in 0..TRIES {
-        let section = run.config.raw().get("koji").cloned().unwrap_or_default();
+        let section = run.site_config().raw().get("koji").cloned().unwrap_or_default();
         let mut record = Record::of(nvr, now(run), section);
         run.services.cluster.put_config_map(&map, &record.data()).await?;
         run.koji_asked = true;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// After that long without a change a line in the log says what is waited for.
-const SPEAK_AFTER: Duration = Duration::from_secs(60);
+const SPEAK_AFTER: Duration = Duration::from_mins(1);
 
 /// How a task is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -429,8 +429,7 @@ async fn what_can_be_wrong_with_the_configuration() {
     }
     let test = run_with(DOCKERFILE, &[], PluginLists::default()).await;
     assert!(test.run.koji(&KojiArgs::default()).await.unwrap().is_none());
-    let half =
-        KojiArgs { koji_hub: Some("http://k.io".into()), koji_krb_principal: Some("p".into()), ..KojiArgs::default() };
+    let half = KojiArgs { hub: Some("http://k.io".into()), principal: Some("p".into()), ..KojiArgs::default() };
     assert!(test.run.koji(&half).await.unwrap_err().to_string().contains("go together"));
 }
 
@@ -443,6 +442,6 @@ fn arguments_of_all_arrangements() {
         (json!({"koji_ssl_certs_dir": "c"}), None),
     ] {
         let read: KojiArgs = serde_json::from_value(args).unwrap();
-        assert_eq!((read.koji_hub.as_deref(), read.koji_ssl_certs_dir.as_deref()), (hub, Some("c")));
+        assert_eq!((read.hub.as_deref(), read.ssl_certs.as_deref()), (hub, Some("c")));
     }
 }

@@ -80,7 +80,7 @@ impl Plugin for AddFilesystem {
             return Ok(Done::Skipped("no parent is koji/image-build".to_owned()));
         };
         if let Some(koji) = self.provider(run).await? {
-            return self.from_koji(run, &koji, parent).await;
+            return self.of_koji(run, &koji, parent).await;
         }
         if let Some(task) = self.from_task_id {
             let text =
@@ -134,7 +134,7 @@ impl AddFilesystem {
         Ok(None)
     }
 
-    async fn from_koji(&self, run: &mut Run, koji: &KojiSite, parent: String) -> PluginResult {
+    async fn of_koji(&self, run: &mut Run, koji: &KojiSite, parent: String) -> PluginResult {
         let request = self.request(run, &parent).await?;
         let task = match self.from_task_id {
             Some(task) => task,

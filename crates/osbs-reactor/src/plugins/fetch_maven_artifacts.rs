@@ -107,14 +107,12 @@ impl Artifacts {
     /// What the repository wants out of Koji. Nobody logs in where it wants nothing.
     async fn of_koji(&self, run: &Run, builds: &[KojiArtifacts]) -> Result<Vec<UrlArtifact>, PluginError> {
         let Some(first) = builds.first() else { return Ok(Vec::new()) };
-        match run.koji(&self.koji).await? {
-            Some(site) => koji::requests(&site, builds).await,
-            None => {
-                let position = first.position.clone();
-                let builds = builds.iter().map(|build| build.nvr.as_str()).collect::<Vec<_>>().join(", ");
-                Err(ArtifactError::NoKoji { builds, position }.into())
-            }
+        if let Some(site) = run.koji(&self.koji).await? {
+            return koji::requests(&site, builds).await;
         }
+        let position = first.position.clone();
+        let builds = builds.iter().map(|build| build.nvr.as_str()).collect::<Vec<_>>().join(", ");
+        Err(ArtifactError::NoKoji { builds, position }.into())
     }
 
     fn allowed(&self, run: &Run) -> Result<AllowedUrls, PluginError> {

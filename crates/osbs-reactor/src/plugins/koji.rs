@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn paths() {
-        // MD5 of /etc/yum.repos.d/f40
-        assert!(path("f40").starts_with("/etc/yum.repos.d/f40-") && path("f40").ends_with(".repo"));
+        assert!(path("f40").starts_with("/etc/yum.repos.d/f40-"));
         assert_eq!(path("f40").len(), "/etc/yum.repos.d/f40-12345.repo".len());
         assert!(path("../x y").starts_with("/etc/yum.repos.d/.._x_y-"));
     }

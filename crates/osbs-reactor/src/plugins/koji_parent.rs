@@ -87,14 +87,13 @@ fn owned((name, usable): (&String, &Option<String>)) -> (String, Option<String>)
 /// What a parent calls itself, by its labels; `None`: it does not say.
 async fn nvr(run: &Run, written: &str, usable: Option<&str>) -> Result<Option<Nvr>, PluginError> {
     let is_base = run.parents.original_base_image.as_deref() == Some(written);
-    let labels: LabelMap = match run.parents.base_inspect.as_ref().filter(|_| is_base) {
-        Some(inspect) => inspect.labels.clone().into_iter().collect(),
-        None => {
-            let spec = spec_of(written, usable)?;
-            let registry = run.source_registry(&spec, None, false).await?;
-            let found = inspect(&registry, &spec, None).await.map_err(|error| refused(error, "read from"))?;
-            found.config.config.labels.into_iter().collect()
-        }
+    let labels: LabelMap = if let Some(inspect) = run.parents.base_inspect.as_ref().filter(|_| is_base) {
+        inspect.labels.clone().into_iter().collect()
+    } else {
+        let spec = spec_of(written, usable)?;
+        let registry = run.source_registry(&spec, None, false).await?;
+        let found = inspect(&registry, &spec, None).await.map_err(|error| refused(error, "read from"))?;
+        found.config.config.labels.into_iter().collect()
     };
     let value = |name: &str| find_label(&labels, name).map(|(_, value)| value);
     let (Some(name), Some(version), Some(release)) =
@@ -114,7 +113,7 @@ fn spec_of(written: &str, usable: Option<&str>) -> Result<PullSpec, PluginError>
 fn unknown(run: &Run, written: &str) -> Result<(), PluginError> {
     let text =
         format!("parent {written} has no labels com.redhat.component, version and release: was it built in OSBS?");
-    if run.config.skip_koji_check_for_base_image {
+    if run.site_config().skip_koji_check_for_base_image {
         run.log().warning(text);
         return Ok(());
     }
@@ -167,7 +166,7 @@ async fn mismatch(
         return Ok(None);
     };
     let registered = Registered::of(&build.extra.to_json(), &koji.archives(build.id, "image").await?);
-    let deep = run.config.deep_manifest_list_inspection;
+    let deep = run.site_config().deep_manifest_list_inspection;
     match compare(&registered, &media_type, &digest, deep) {
         Compared::Same => Ok(None),
         Compared::Different(why) => Ok(Some(why)),
@@ -219,7 +218,7 @@ fn judge(run: &Run, mismatches: &[String]) -> Result<(), PluginError> {
         return Ok(());
     }
     let text = format!("parent images are not those of their Koji builds: {}", mismatches.join("; "));
-    if run.config.fail_on_digest_mismatch {
+    if run.site_config().fail_on_digest_mismatch {
         return Err(PluginError::user(text).with_hint("the parent must be rebuilt, or its tag moved back"));
     }
     run.log().warning(text);

@@ -77,7 +77,9 @@ impl Plugin for KojiPromote {
         output.push(image_output(run, &machine, Some(&archive.facts), SaidTags::ByClass)?);
         output.extend(manifests.iter().filter(|_| !self.metadata_only).map(|file| manifests_output(&file.facts)));
         if self.metadata_only {
-            output.iter_mut().for_each(|file| file["metadata_only"] = true.into());
+            for file in &mut output {
+                file["metadata_only"] = true.into();
+            }
         }
         let metadata = metadata(Some(&facts), vec![buildroot(run, &machine, 1).await?], output);
         let id = import(run, &koji, &directory, &metadata).await?;

@@ -77,7 +77,8 @@ pub(super) fn archive_or_error(run: &Run, platform: &Platform) -> Result<BuildFi
 #[serde(default)]
 struct KojiUpload {
     platform: Option<Platform>,
-    koji_upload_dir: Option<String>,
+    #[serde(rename = "koji_upload_dir")]
+    folder: Option<String>,
     #[serde(flatten)]
     koji: KojiArgs,
 }
@@ -111,7 +112,7 @@ impl Plugin for KojiUpload {
 impl KojiUpload {
     async fn bring(&self, run: &mut Run, files: impl Iterator<Item = &BuildFile>) -> Result<(), PluginError> {
         let koji = run.needed_koji(&self.koji).await?;
-        let directory = upload_directory(run, self.koji_upload_dir.as_deref());
+        let directory = upload_directory(run, self.folder.as_deref());
         for file in files {
             upload(run, &koji, file, &directory).await?;
         }

@@ -26,7 +26,7 @@ fn a_full_build() {
             parent_image_builds: json!({"r.io/fedora:40": {"id": 4711, "nvr": "f-40-12"}}).as_object().cloned(),
             parent_images: vec!["r.io/fedora:40".into()],
             media_types: ["b".to_owned(), "a".to_owned()].into(),
-            help: Some(Some("help.md".into())),
+            help: Some("help.md".into()),
             yum_repourls: vec!["https://r.io/a.repo".into()],
             go: Some(json!({"modules": [{"module": "example.com/m"}]})),
             index: Some(IndexFacts {
@@ -61,7 +61,7 @@ fn what_is_not_known_is_left_out() {
     assert_eq!(least["extra"], json!({ "image": expected }));
     assert!(least["owner"].is_null() && least.get("build_id").is_none() && least.get("metadata_only").is_none());
     let no_help =
-        BuildFacts { image: ImageFacts { help: Some(None), ..ImageFacts::default() }, ..BuildFacts::default() };
+        BuildFacts { image: ImageFacts { help: Some(Value::Null), ..ImageFacts::default() }, ..BuildFacts::default() };
     assert_eq!(build(&no_help)["extra"]["image"].get("help"), Some(&Value::Null), "the step ran and found none");
     let only = BuildFacts { metadata_only: true, ..BuildFacts::default() };
     assert_eq!(build(&only)["metadata_only"], true);

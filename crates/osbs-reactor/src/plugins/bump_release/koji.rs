@@ -26,10 +26,7 @@ pub(super) async fn release(
         return given(run, koji, wanted, release).await;
     }
     for _ in 0..=MAX_CONFLICTS {
-        let release = match append {
-            true => appended(koji, wanted).await?,
-            false => next(koji, wanted).await?,
-        };
+        let release = if append { appended(koji, wanted).await? } else { next(koji, wanted).await? };
         match taken(run, koji, wanted, &release).await? {
             None => return Ok(release),
             Some(why) => run.log().info(format!("release {release} was reserved by another build: {why}")),
@@ -76,9 +73,10 @@ async fn appended(koji: &KojiSite, wanted: &Wanted) -> Result<String, PluginErro
 async fn next(koji: &KojiSite, wanted: &Wanted) -> Result<String, PluginError> {
     let hint = "give a release with --release, or label the Dockerfile with one";
     let asked = koji.ask(calls::get_next_release(&wanted.component, &wanted.version)).await;
-    let first = asked.map_err(|error| match error.is(FaultCode::BuildError) {
-        true => PluginError::from(error).with_hint(hint),
-        false => PluginError::from(error),
+    let first = asked.map_err(|error| {
+        let is_uncountable = error.is(FaultCode::BuildError);
+        let error = PluginError::from(error);
+        if is_uncountable { error.with_hint(hint) } else { error }
     })?;
     let mut release = patched(&first);
     for _ in 0..MOST_RELEASES {
