@@ -3,7 +3,7 @@
 
 mod world;
 
-use osbs_koji::calls;
+use osbs_koji::{Arguments, MethodCall, calls};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +14,11 @@ use world::{Done, World, can_run};
 /// Starts a program of Python's with shorter pauses: the stock client looks at a task once a minute.
 const QUICK: &str = "import runpy, sys, time\nwait = time.sleep\ntime.sleep = lambda seconds: wait(min(seconds, 0.5))\n\
                      sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n";
+
+/// Two platforms on one machine.
+const TWO_PLATFORMS: &str = "skip_koji_check_for_base_image: true\nclusters:\n  \
+    x86_64: [{name: local, max_concurrent_builds: 4}]\n  second: [{name: local, max_concurrent_builds: 4}]\n\
+    platform_descriptors: [{platform: second, architecture: amd64}]\n";
 
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
@@ -39,10 +44,10 @@ impl Site {
             fs::write(&password, format!("{PASSWORD}\n")).expect("written");
             let (url, root) = (hub.url(), hub.url().replace("/kojihub", "/kojifiles"));
             let auth = format!("{{username: {IMPORTER}, password_path: '{}'}}", password.display());
-            let koji = format!(
-                "koji:\n  hub_url: {url}\n  root_url: {root}\n  auth: {auth}\nskip_koji_check_for_base_image: true\n"
-            );
+            let koji = format!("koji:\n  hub_url: {url}\n  root_url: {root}\n  auth: {auth}\n{TWO_PLATFORMS}");
             world.write_conf("can_orchestrate = true\n", &koji);
+            let edit = Arguments::of(["f43-build".into()]).named("arches", "x86_64 second");
+            hub.call(&hub.log_in("kojiadmin"), MethodCall::raw("editTag2", edit));
         })
     }
 
@@ -176,7 +181,10 @@ fn a_build_of_the_official_client_ends_with_a_tag() {
         return;
     }
     let site = Site::with_koji(&["web-container"]);
-    let source = format!("git+{}#main", site.world.layered("web", "RUN echo hello"));
+    let dockerfile =
+        "FROM scratch\nLABEL name=test/web com.redhat.component=web-container version=1\nCOPY file.txt /\n";
+    let files = [("Dockerfile", dockerfile), ("file.txt", "content\n")];
+    let source = format!("git+{}#main", site.world.repository("web", &files));
     let shown = site.koji(&["container-build", "--wait", "--git-branch", "main", TARGET, &source]);
     let task = task_of(&shown);
     let link = shown.lines().find(|line| line.contains("buildinfo?buildID=")).unwrap_or_else(|| panic!("{shown}"));
@@ -196,14 +204,22 @@ fn a_build_of_the_official_client_ends_with_a_tag() {
         let listed = site.koji(command);
         assert!(listed.lines().any(|line| line.starts_with(nvr)), "{command:?}: {listed}");
     }
+    for platform in ["x86_64", "second"] {
+        let log = site.koji(&["watch-logs", "--log", &format!("{platform}.log"), &task.to_string()]);
+        assert!(log.contains("COPY file.txt"), "{log}");
+    }
     // The archive that comes down is the one that was imported, whole.
     site.koji(&["download-build", "--type", "image", "--noprogress", nvr]);
     let archives = site.koji(&["call", "--json-output", "listArchives", id]);
     let archives: Value = serde_json::from_str(&archives).expect("JSON");
+    assert_eq!(archives.as_array().map(Vec::len), Some(2), "one a platform: {archives}");
     for archive in archives.as_array().expect("a list") {
         let name = archive["filename"].as_str().expect("a name");
-        let found = site.world.path(name).metadata().unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(Some(found.len()), archive["size"].as_u64(), "{name}");
+        let file = fs::File::open(site.world.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(Some(file.metadata().expect("read").len()), archive["size"].as_u64(), "{name}");
+        let sum = Command::new("md5sum").stdin(file).output().expect("md5sum starts").stdout;
+        let sum = String::from_utf8_lossy(&sum).into_owned();
+        assert_eq!(sum.split(' ').next(), archive["checksum"].as_str(), "{name}");
     }
 }
 
