@@ -219,3 +219,30 @@ fn builds_are_tagged_without_a_builder() {
     admin.call("tagBuildBypass", Arguments::of([TAG.into(), two.into()]).named("force", true)).unwrap();
     assert_eq!(latest(TAG), [two]);
 }
+
+#[test]
+fn of_two_imports_at_once_one_succeeds() {
+    let hub = hub(false);
+    let sessions = [hub.login("reactor"), hub.login("reactor")].map(|client| (client.id, client.key));
+    upload_all(&hub.login("reactor"), "koji-upload/same");
+    let outcomes = std::thread::scope(|scope| {
+        let threads = sessions.map(|(id, key)| {
+            let hub = &hub;
+            scope.spawn(move || {
+                let client = Client { hub, id, key, number: std::cell::Cell::new(0) };
+                let sent = Value::from_json(&metadata("1"));
+                client.call("CGImport", Arguments::of([sent, "koji-upload/same".into()])).map_err(|fault| fault.code)
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let builds = hub.call("listBuilds", Arguments::none().named("prefix", PACKAGE)).unwrap();
+    assert_eq!(builds.as_array().unwrap().len(), 1);
+    check_files_of(&hub, "koji-upload/same");
+}
+
+fn check_files_of(hub: &TestHub, directory: &str) {
+    assert_eq!(get(hub, &format!("packages/{PACKAGE}/2.4/1/images/{IMAGE}"), &[]).body, IMAGE_BYTES);
+    assert_eq!(get(hub, &format!("work/{directory}/{LOG}"), &[]).body, LOG_BYTES);
+}

@@ -129,3 +129,29 @@ fn only_the_host_that_has_a_task_open_writes_its_output() {
     mwells.ok("cancelTask", [task.into()]);
     assert_eq!(raw_upload(&builder, &folder, b"x").unwrap_err().code, 1004);
 }
+
+#[test]
+fn large_files_are_downloaded_whole_and_in_pieces() {
+    let hub = hub(false);
+    let mwells = hub.login("mwells");
+    let bytes: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
+    for (number, piece) in bytes.chunks(500_000).enumerate() {
+        let query = format!("filename=big&filepath=up&offset={}&overwrite=1", number * 500_000);
+        raw_upload(&mwells, &query, piece).unwrap();
+    }
+    let whole = get(&hub, "work/up/big", &[]);
+    assert_eq!((whole.status, whole.body.len()), (200, bytes.len()));
+    assert!(whole.body == bytes);
+    let piece = get(&hub, "work/up/big", &[("Range", "bytes=100001-900000")]);
+    assert_eq!(piece.status, 206);
+    assert!(piece.body == bytes[100_001..=900_000]);
+    assert!(piece.headers.to_lowercase().contains("content-range: bytes 100001-900000/1200000"), "{}", piece.headers);
+    assert_eq!(get(&hub, "work/up/big", &[("Range", "bytes=1200000-")]).status, 416);
+    let head = hub.request("HEAD", "/kojifiles/work/up/big", &[], b"");
+    assert!(
+        head.headers.to_lowercase().contains("content-length: 1200000") && head.body.is_empty(),
+        "{}",
+        head.headers
+    );
+    assert_eq!(hub.request("DELETE", "/kojifiles/work/up/big", &[], b"").status, 405);
+}
