@@ -339,7 +339,7 @@ fn plugins_are_listed_and_shown() {
     let wrong = osbs(home.path(), &[], &["plugins", "show", "tag_and_psh"]);
     assert!(wrong.code == 1 && wrong.err.contains("is tag_and_push meant?"), "{}", wrong.err);
     assert_eq!(osbs(home.path(), &[], &["plugins", "show", "xyzzy"]).code, 1);
-    let absent = osbs(home.path(), &[], &["plugins", "show", "koji_import"]);
-    assert!(absent.code == 1 && absent.err.contains("does not have (it works with Koji)"), "{}", absent.err);
+    let absent = osbs(home.path(), &[], &["plugins", "show", "resolve_composes"]);
+    assert!(absent.code == 1 && absent.err.contains("does not have (it works with ODCS)"), "{}", absent.err);
     assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 0, "it touches no file");
 }
