@@ -53,9 +53,9 @@ install() {
 }
 
 test_plugins() {
-  cd "$here/../integrations/koji"
-  OSBS=$(realpath "${OSBS:-$here/../target/debug/osbs}")
+  OSBS=$(realpath "${OSBS:-$here/../target/debug/osbs}") || stop_with 'there is no osbs to test' 'run: cargo build --package osbs'
   export OSBS
+  cd "$here/../integrations/koji"
   # Nothing is left in the source tree.
   export PYTHONDONTWRITEBYTECODE=1
   "$bin/ruff" format --no-cache --diff --quiet .
