@@ -70,6 +70,7 @@ impl Database {
     /// Opens the file, makes it or brings its schema up to date.
     pub(crate) fn open(place: &Path) -> Result<Self, DatabaseError> {
         let wrong = |action| move |source| DatabaseError::Sqlite { action, place: place.to_owned(), source };
+        make_private(place);
         let mut writer = Connection::open(place).map_err(wrong("open"))?;
         set_up(&writer).map_err(wrong("open"))?;
         writer.pragma_update(None, "journal_mode", "WAL").map_err(wrong("open"))?;
@@ -113,6 +114,12 @@ impl Database {
         reader.pragma_update(None, "query_only", true)?;
         Ok(reader)
     }
+}
+
+/// Hashes of passwords are for nobody's eyes, wherever the folder lies. If it cannot be made, SQLite says why.
+fn make_private(place: &Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(place);
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {

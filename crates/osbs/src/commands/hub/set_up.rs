@@ -168,8 +168,9 @@ fn set_password(
     Ok(())
 }
 
+/// The hub is this process: what it refuses is what was asked for.
 fn refused(fault: &Fault) -> Failure {
-    Failure::new(fault.kind(), fault)
+    Failure::new(ErrorKind::User, fault)
 }
 
 async fn administer(hub: &Hub, method: &str, arguments: Arguments) -> Result<Value, Failure> {
