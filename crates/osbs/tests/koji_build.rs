@@ -8,10 +8,14 @@ use osbs_koji::{Build, BuildState, calls};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use world::distribution::packages_with_dnf;
-use world::hub::{IMPORTER, PASSWORD, TARGET, TestHub};
+use world::hub::{IMPORTER, PASSWORD, TARGET, TestHub, USER};
 use world::inspect::{Process, kill_9};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
 
@@ -22,23 +26,26 @@ const TWO_PLATFORMS: &str = "clusters:\n  x86_64: [{name: local, max_concurrent_
 /// A site with a hub; `reactor` is added to config.yaml.
 fn site(world: &World, packages: &[&str], reactor: &str) -> TestHub {
     let hub = TestHub::start(world.folder.path(), packages);
+    configure(world, &hub.url(), IMPORTER, "", reactor);
+    hub
+}
+
+/// Writes the configuration of a site that talks to this hub as this user; `more` is added to `koji`.
+fn configure(world: &World, hub: &str, user: &str, more: &str, reactor: &str) {
     let password = world.path("koji-password");
     fs::write(&password, format!("{PASSWORD}\n")).expect("written");
-    let root = hub.url().replace("/kojihub", "/kojifiles");
+    let root = hub.replace("/kojihub", "/kojifiles");
     let koji = format!(
-        "koji:\n  hub_url: {}\n  root_url: {root}\n  auth: {{username: {IMPORTER}, password_path: '{}'}}\n",
-        hub.url(),
+        "koji:\n  hub_url: {hub}\n  root_url: {root}\n  auth: {{username: {user}, password_path: '{}'}}\n{more}",
         password.display()
     );
     // Arrangements 1 to 5 learn of hub and registries from osbs.conf; the login is that of config.yaml in all of them.
     let registry = &world.registry;
     let instance = format!(
-        "can_orchestrate = true\nkoji_hub = {}\nkoji_root = {root}\nregistry_uri = http://{registry}\n\
-         source_registry_uri = http://{registry}\nregistry_api_versions = v2\n",
-        hub.url()
+        "can_orchestrate = true\nkoji_hub = {hub}\nkoji_root = {root}\nregistry_uri = http://{registry}\n\
+         source_registry_uri = http://{registry}\nregistry_api_versions = v2\n"
     );
     world.write_conf(&instance, &format!("{koji}{reactor}"));
-    hub
 }
 
 fn build(world: &World, url: &str) -> Done {
@@ -383,4 +390,89 @@ fn other_arrangements_end_in_koji_too() {
     }
     check_no_reservation(&world, &hub);
     check_nothing_left(&world);
+}
+
+/// Stands between builds and a hub, and loses the answer to the first import. Its threads end with the process.
+fn losing_the_first_import(hub: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let lost = Arc::new(AtomicBool::new(false));
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let lost = Arc::clone(&lost);
+            std::thread::spawn(move || pass_on(client, hub, &lost));
+        }
+    });
+    port
+}
+
+/// One request and its answer, unless that is to be lost.
+fn pass_on(client: TcpStream, hub: u16, lost: &AtomicBool) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if !lower.starts_with("connection:") {
+            head.push_str(&line);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let mut server = TcpStream::connect(("127.0.0.1", hub)).ok()?;
+    server.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).ok()?;
+    server.write_all(&body).ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).ok()?;
+    let imports = body.windows(30).any(|window| window == b"<methodName>CGImport</methodNa");
+    if imports && !lost.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    let mut client = client;
+    client.write_all(&answer).ok()
+}
+
+/// An import that is done and whose answer is lost is found; one that is refused is one clear error, and moves no name.
+#[test]
+fn imports_that_go_wrong() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let lenient = "skip_koji_check_for_base_image: true\n";
+    let hub = site(&world, &["lost-container", "refused-container"], lenient);
+    let proxy = format!("http://127.0.0.1:{}/kojihub", losing_the_first_import(hub.port));
+    configure(&world, &proxy, IMPORTER, "", lenient);
+    let url = world.layered("lost", "RUN true");
+    let done = build(&world, &url);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    assert!(done.out.contains("looking whether it is there"), "{}", done.out);
+    assert!(!done.out.contains("the import is asked for again"), "{}", done.out);
+    let found = built(&hub, "lost-container-1-1");
+    assert_eq!(found.state, BuildState::Complete);
+    let all = hub.call(&hub.anonymous(), calls::list_builds().named("state", BuildState::Complete as i64));
+    assert_eq!(all.iter().map(|one| one.id).collect::<Vec<_>>(), [found.id], "it was not done twice");
+    check_no_reservation(&world, &hub);
+
+    // Somebody to whom the content generator was not granted: before anything is built, or in the end.
+    let url = world.layered("refused", "RUN true");
+    for (more, part) in
+        [("", "refused CGInitBuild"), ("  reserve_build: false\n", "Koji refuses the import of refused-container-1-1")]
+    {
+        configure(&world, &hub.url(), USER, more, lenient);
+        let done = build(&world, &url);
+        assert_eq!(done.code, 3, "{}\n{}", done.out, done.err);
+        assert!(done.err.contains(part) && done.err.contains("grant-cg-access"), "{}", done.err);
+    }
+    let tags = world.tags("test/refused");
+    assert!(!tags.iter().any(|tag| tag == "latest" || tag == "1"), "no name has moved: {tags:?}");
+    assert!(find(&hub, "refused-container-1-1").is_none());
+    check_no_reservation(&world, &hub);
 }
