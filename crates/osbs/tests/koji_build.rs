@@ -293,16 +293,6 @@ fn reservations_are_given_back() {
     assert_eq!(built(&hub, "bad-container-1-1").state, BuildState::Failed);
     check_no_reservation(&world, &hub);
 
-    // A scratch build is not in Koji; its metadata is.
-    let url = world.layered("scratch", "RUN true");
-    let done = world.build(&url, &["--scratch"]);
-    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
-    let line = done.out.lines().find(|line| line.contains("platform:_metadata_ ")).expect("a line of metadata");
-    let path = line.rsplit(' ').next().expect("a path");
-    let metadata: Value = serde_json::from_str(&world::read(&hub.topdir.join("work").join(path))).expect("JSON");
-    assert_eq!(metadata["build"]["name"], "scratch-container");
-    assert!(find(&hub, "scratch-container-1-1").is_none());
-
     for (number, runner_too) in [(1, false), (2, true)] {
         let url = world.layered("slow", &format!("RUN sleep 600 # {number}"));
         let name = world.submit(&url, &["--target", TARGET]);
@@ -475,4 +465,36 @@ fn imports_that_go_wrong() {
     assert!(!tags.iter().any(|tag| tag == "latest" || tag == "1"), "no name has moved: {tags:?}");
     assert!(find(&hub, "refused-container-1-1").is_none());
     check_no_reservation(&world, &hub);
+}
+
+/// Scratch builds are not in Koji, isolated ones are, under the release that the request gives; no release is given twice.
+#[test]
+fn scratch_and_isolated_builds() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let hub = site(&world, &["patch-container"], "skip_koji_check_for_base_image: true\ngroup_manifests: true\n");
+    let url = world.layered("scratch", "RUN true");
+    let done = world.build(&url, &["--scratch", "--target", TARGET]);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let line = done.out.lines().find(|line| line.contains("platform:_metadata_ ")).expect("a line of metadata");
+    let path = line.rsplit(' ').next().expect("a path");
+    let metadata: Value = serde_json::from_str(&world::read(&hub.topdir.join("work").join(path))).expect("JSON");
+    assert_eq!(metadata["build"]["name"], "scratch-container");
+    let all = hub.call(&hub.anonymous(), calls::list_builds());
+    assert!(all.is_empty(), "{all:?}");
+
+    let url = world.layered("patch", "RUN true");
+    let request = ["--isolated", "--release", "2.1", "--target", TARGET];
+    let done = world.build(&url, &request);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let image = built(&hub, "patch-container-1-2.1").extra.to_json()["image"].clone();
+    assert_eq!((&image["isolated"], &image["index"]["tags"]), (&json!(true), &json!(["1-2.1"])));
+    assert_eq!(image["index"]["floating_tags"], json!([]));
+    assert!(!world.tags("test/patch").contains(&"latest".to_owned()));
+    let done = world.build(&url, &request);
+    assert!(done.code == 1 && done.err.contains("patch-container-1-2.1 is in Koji already"), "{}", done.err);
+    check_no_reservation(&world, &hub);
+    check_nothing_left(&world);
 }
