@@ -7,6 +7,7 @@ use crate::hub::HubState;
 use crate::methods::login;
 use crate::methods::{self, Method};
 use crate::parameters::{self, Bound};
+use crate::role::Role;
 use crate::sessions::{Caller, Purpose, Session};
 use osbs_koji::{Arguments, Fault, FaultCode, Value};
 use rusqlite::Transaction;
@@ -37,8 +38,8 @@ pub(crate) async fn call(
     let many = matches!(method.as_str(), "multiCall" | "system.multicall");
     let calls = if many { Some(Item::all_of(&params).map_err(CallError::into_fault)) } else { None };
     let access = match &calls {
-        None => methods::find(&method).map_or(Access::Read, |method| method.access),
-        Some(Ok(items)) => items.iter().map(Item::access).max().unwrap_or(Access::Read),
+        None => access_of(&method, &caller),
+        Some(Ok(items)) => items.iter().map(|item| item.access(&caller)).max().unwrap_or(Access::Read),
         Some(Err(_)) => Access::Read,
     };
     let renews = method == "login" || method == "sslLogin";
@@ -50,6 +51,16 @@ pub(crate) async fn call(
     .await
 }
 
+/// Whether a call may change something. One that will be refused need not keep others from it.
+fn access_of(name: &str, caller: &Caller) -> Access {
+    match methods::find(name) {
+        None => Access::Read,
+        Some(method) if method.role != Role::Anyone && caller.credentials.is_none() => Access::Read,
+        Some(method) if method.name == "login" && caller.verified.is_none() => Access::Read,
+        Some(method) => method.access,
+    }
+}
+
 /// Does a piece of work as a call: the session is looked at as for a method of that name, `role` is asked for, and it
 /// all happens in one transaction.
 ///
@@ -58,7 +69,7 @@ pub(crate) async fn call(
 pub(crate) async fn work<T: Send + 'static>(
     hub: Arc<HubState>,
     caller: Caller,
-    (name, access, role): (&'static str, Access, crate::role::Role),
+    (name, access, role): (&'static str, Access, Role),
     work: impl FnOnce(&mut Call<'_>) -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, Fault> {
     in_transaction(hub, caller, name.to_owned(), access, false, move |context| {
@@ -248,9 +259,9 @@ impl Item {
         read().unwrap_or_else(|error| Self::Malformed(error.into_fault()))
     }
 
-    fn access(&self) -> Access {
+    fn access(&self, caller: &Caller) -> Access {
         match self {
-            Self::Call { name, .. } => methods::find(name).map_or(Access::Read, |method: &Method| method.access),
+            Self::Call { name, .. } => access_of(name, caller),
             Self::Malformed(_) => Access::Read,
         }
     }

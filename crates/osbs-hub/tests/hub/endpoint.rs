@@ -113,3 +113,49 @@ fn many_at_once_lose_nothing() {
     let count = Value::members([("countOnly", true.into())]);
     assert_eq!(hub.call("listTags", Arguments::none().named("queryOpts", count)).unwrap(), Value::Int(80));
 }
+
+/// Refused calls do not even wait for the one that may change something.
+#[test]
+fn nobody_is_kept_waiting_by_those_who_may_do_nothing() {
+    let hub = TestHub::start();
+    let admin = hub.login("kojiadmin");
+    // Somebody else writes, for as long as this test wants.
+    let writer = hub.database();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = hub.call("createTag", Arguments::of(["t".into()])).unwrap_err();
+    assert_eq!(refused.code, 1004);
+    let refused = hub.call("login", Arguments::of(["kojiadmin".into(), "wrong".into()])).unwrap_err();
+    assert_eq!(refused.code, 1002);
+    admin.call("getTag", Arguments::of(["t".into()])).unwrap();
+    writer.execute_batch("COMMIT").unwrap();
+    admin.call("createTag", Arguments::of(["t".into()])).unwrap();
+}
+
+/// Tags inherit from each other in one direction, and what held at an event is kept.
+#[test]
+fn inheritance_does_not_go_round() {
+    let hub = TestHub::start();
+    let admin = hub.login("kojiadmin");
+    for name in ["a", "b", "c"] {
+        admin.ok("createTag", [name.into()]);
+    }
+    let link = |parent: &str, priority: i64| {
+        Value::Array(vec![Value::members([("parent_id", parent.into()), ("priority", priority.into())])])
+    };
+    admin.ok("setInheritanceData", ["a".into(), link("b", 0)]);
+    admin.ok("setInheritanceData", ["b".into(), link("c", 0)]);
+    for (tag, parent) in [("c", "a"), ("b", "a"), ("a", "a")] {
+        assert_eq!(admin.fault("setInheritanceData", [tag.into(), link(parent, 5)]), 1000, "{tag} {parent}");
+    }
+    assert_eq!(admin.fault("setInheritanceData", ["a".into(), link("c", 0)]), 1000, "the priority is taken");
+    let names = |tag: &str| -> Vec<String> {
+        let steps = hub.call("getFullInheritance", Arguments::of([tag.into()])).unwrap();
+        steps.as_array().unwrap().iter().map(|step| step.str_of("name").unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("a"), ["b", "c"]);
+    let event = hub.call("getLastEvent", Arguments::none()).unwrap().int_of("id").unwrap();
+    admin.ok("setInheritanceData", ["a".into(), Value::Array(Vec::new()), true.into()]);
+    assert_eq!(names("a"), Vec::<String>::new());
+    let then = hub.call("getInheritanceData", Arguments::of(["a".into()]).named("event", event)).unwrap();
+    assert_eq!(then.as_array().unwrap().len(), 1, "what held is kept");
+}

@@ -89,7 +89,7 @@ impl HubConf {
     pub(super) fn hub_config(&self, dir: &Path) -> HubConfig {
         let mut config = HubConfig::new(dir);
         config.settings = self.settings.clone();
-        config.tls = self.tls.clone();
+        config.tls.clone_from(&self.tls);
         config
     }
 }
