@@ -4,8 +4,8 @@ use crate::call::{Afterwards, Call};
 use crate::call_error::{CallError, fault, refused};
 use crate::database::Access;
 use crate::hub::HubState;
+use crate::methods;
 use crate::methods::login;
-use crate::methods::{self, Method};
 use crate::parameters::{self, Bound};
 use crate::role::Role;
 use crate::sessions::{Caller, Purpose, Session};
@@ -272,7 +272,7 @@ impl Item {
 pub(crate) fn try_out(
     hub: &HubState,
     caller: &Caller,
-    method: &'static Method,
+    method: &'static methods::Method,
     params: Vec<Value>,
 ) -> Result<Value, CallError> {
     let mut answer = None;
