@@ -4,18 +4,18 @@
 
 mod world;
 
-use osbs_koji::{Build, BuildState, calls};
+use osbs_koji::{Build, BuildState, TaskState, calls};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use world::distribution::packages_with_dnf;
-use world::hub::{IMPORTER, PASSWORD, TARGET, TestHub, USER};
+use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
 use world::inspect::{Process, kill_9};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
 
@@ -497,4 +497,56 @@ fn scratch_and_isolated_builds() {
     assert!(done.code == 1 && done.err.contains("patch-container-1-2.1 is in Koji already"), "{}", done.err);
     check_no_reservation(&world, &hub);
     check_nothing_left(&world);
+}
+
+/// A Koji builder; killed when dropped.
+struct Builder(Child);
+
+impl Builder {
+    fn start(world: &World, hub: &TestHub) -> Self {
+        let conf = format!(
+            "[kojid]\nserver = {}\nuser = {HOST}\npassword = {PASSWORD}\nsleeptime = 1\nallowed_scms = *:{}/*\n",
+            hub.url(),
+            world.folder.path().display()
+        );
+        fs::write(world.path("kojid.conf"), conf).expect("written");
+        let log = fs::File::create(world.path("kojid.log")).expect("a log");
+        let mut command = world.command(&["kojid", "--kojid-config"]);
+        let child = command.arg(world.path("kojid.conf")).stdout(Stdio::null()).stderr(log).spawn();
+        Self(child.expect("osbs starts"))
+    }
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// From a task that somebody asks for to the tagged build, which is the task's and its owner's.
+#[test]
+fn a_task_ends_in_its_owners_build() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let hub = site(&world, &["web-container"], "skip_koji_check_for_base_image: true\n");
+    let builder = Builder::start(&world, &hub);
+    let user = hub.log_in(USER);
+    let source = format!("git+{}#main", world.layered("web", "RUN true"));
+    let task = hub.build_container(&user, &source, &[("git_branch", "main".into())]);
+    let ended = hub.wait_for(task, 180);
+    let log = world::read(&world.path("kojid.log"));
+    assert_eq!(ended.state, TaskState::Closed, "{log}\n{}", hub.output(task, "openshift-final.log"));
+    let build = built(&hub, "web-container-1-1");
+    assert_eq!((build.state, build.task_id), (BuildState::Complete, Some(task)));
+    assert_eq!(build.owner_name.as_deref(), Some(USER));
+    assert_eq!(build.extra.to_json()["container_koji_task_id"], task);
+    let result = hub.call(&hub.anonymous(), calls::get_task_result(task)).to_json();
+    assert_eq!(result["koji_builds"], json!([build.id.to_string()]), "{result}");
+    let tagged = hub.call(&hub.anonymous(), calls::list_tagged(TARGET));
+    assert_eq!(tagged.iter().map(|one| one.build.id).collect::<Vec<_>>(), [build.id]);
+    drop(builder);
+    check_no_reservation(&world, &hub);
 }
