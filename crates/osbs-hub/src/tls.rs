@@ -7,7 +7,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Certificate};
 
 /// The files that TLS needs, all PEM.
 #[derive(Debug, Clone)]
@@ -102,7 +103,23 @@ pub(crate) fn subject_of(certificate: &CertificateDer<'_>) -> Option<ClientCerti
     // Two names: nobody can say which is meant.
     let common_name = if names.len() == 1 { names.remove(0).filter(|name| !name.is_empty()) } else { None };
     // The most particular first, as web servers hand it to a hub.
-    let mut parts: Vec<String> = subject.to_string().split(", ").map(str::to_owned).collect();
+    let mut parts: Vec<String> =
+        subject.iter_rdn().map(|rdn| rdn.iter().map(part).collect::<Vec<_>>().join("+")).collect();
     parts.reverse();
     Some(ClientCertificate { common_name, subject: parts.join(",") })
+}
+
+/// `CN=mwells`, escaped as RFC 4514 has it: no value can look like another part.
+fn part(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let name = oid2abbrev(attribute.attr_type(), oid_registry());
+    let mut text = name.map_or_else(|_| attribute.attr_type().to_id_string(), str::to_owned);
+    text.push('=');
+    for character in attribute.as_str().unwrap_or("?").chars() {
+        match character {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' | '#' => text.extend(['\\', character]),
+            character if character.is_control() => text.push_str(&format!("\\{:02x}", u32::from(character))),
+            character => text.push(character),
+        }
+    }
+    text
 }

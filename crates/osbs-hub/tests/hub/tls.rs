@@ -57,6 +57,8 @@ impl Secured {
         certificate(at, "ours", "hub", "/CN=hub", "subjectAltName=IP:127.0.0.1");
         certificate(at, "ours", "mwells", "/O=Example/CN=mwells", "extendedKeyUsage=clientAuth");
         certificate(at, "ours", "web", "/O=Example/CN=web", "extendedKeyUsage=clientAuth");
+        // One name that looks like the whole subject of another.
+        certificate(at, "ours", "sly", "/CN=web,O=Example", "extendedKeyUsage=clientAuth");
         certificate(at, "theirs", "stranger", "/O=Example/CN=kojiadmin", "extendedKeyUsage=clientAuth");
         let tls =
             TlsFiles { certificate: at.join("hub.crt"), key: at.join("hub.key"), client_ca: Some(at.join("ours.crt")) };
