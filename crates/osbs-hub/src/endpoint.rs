@@ -22,6 +22,9 @@ pub(crate) struct Peer {
     pub certificate: Option<ClientCertificate>,
 }
 
+/// Requests of up to this many bytes need not wait for their turn.
+const SHORT: u64 = 64 * 1024;
+
 /// Below it lie the files.
 const FILES: &str = "/kojifiles";
 
@@ -59,8 +62,14 @@ async fn post(hub: Arc<HubState>, peer: Peer, request: Request) -> Response {
     let result = if is_upload {
         uploads::raw_upload(hub, caller, query.pairs, body).await
     } else {
-        match read(&hub, &head.headers, body).await {
-            Ok(call) => dispatch::call(hub, caller, call.method, call.params).await,
+        let announced = announced_length(&head.headers);
+        // Held until the call is done.
+        let _turn = match announced {
+            Some(length) if length <= SHORT => None,
+            _ => hub.long_requests.acquire().await.ok(),
+        };
+        match read(&hub, announced, body).await {
+            Ok(call) => dispatch::call(hub.clone(), caller, call.method, call.params).await,
             Err(response) => return response,
         }
     };
@@ -70,11 +79,14 @@ async fn post(hub: Arc<HubState>, peer: Peer, request: Request) -> Response {
     }
 }
 
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
 /// Reads a call within the bounds of length and time.
-async fn read(hub: &HubState, headers: &HeaderMap, body: Body) -> Result<osbs_koji::xmlrpc::Call, Response> {
+async fn read(hub: &HubState, announced: Option<u64>, body: Body) -> Result<osbs_koji::xmlrpc::Call, Response> {
     let most = hub.settings.max_request_length;
     let too_long = || refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("Request too long: {most} bytes at most\n"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most as u64) {
         return Err(too_long());
     }

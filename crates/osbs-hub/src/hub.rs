@@ -52,6 +52,9 @@ impl Default for Settings {
     }
 }
 
+/// Long requests at a time.
+const LONG_REQUESTS: usize = 16;
+
 /// What a hub is opened with.
 #[derive(Clone)]
 pub struct HubConfig {
@@ -142,6 +145,8 @@ pub(crate) struct HubState {
     pub sums: crate::import::Sums,
     /// Passwords are checked two at a time: each takes 19 MiB and some 30 ms of a core.
     pub hashing: tokio::sync::Semaphore,
+    /// Long requests are read a few at a time: the values in one take many times its length.
+    pub long_requests: tokio::sync::Semaphore,
     clock: Clock,
     log: Log,
 }
@@ -182,7 +187,8 @@ impl Hub {
         let database = Database::open(&topdir.join("hub.db"))?;
         let tls = tls.as_ref().map(TlsFiles::load).transpose()?;
         let (brake, sums, hashing) = (Brake::default(), crate::import::Sums::default(), tokio::sync::Semaphore::new(2));
-        let state = Arc::new(HubState { database, topdir, settings, brake, sums, hashing, clock, log });
+        let long_requests = tokio::sync::Semaphore::new(LONG_REQUESTS);
+        let state = Arc::new(HubState { database, topdir, settings, brake, sums, hashing, long_requests, clock, log });
         crate::import::recover(&state).map_err(|error| HubError::Recovery { text: error.into_fault().text })?;
         Ok(Self { state, tls })
     }

@@ -159,3 +159,23 @@ fn inheritance_does_not_go_round() {
     let then = hub.call("getInheritanceData", Arguments::of(["a".into()]).named("event", event)).unwrap();
     assert_eq!(then.as_array().unwrap().len(), 1, "what held is kept");
 }
+
+/// Long requests that come slowly take their turns, and short ones pass them.
+#[test]
+fn slow_long_requests_do_not_keep_short_ones_out() {
+    let hub = TestHub::start();
+    let stalled: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(hub.address).unwrap();
+            stream.write_all(b"POST / HTTP/1.1\r\nHost: hub\r\nContent-Length: 1000000\r\n\r\n<methodCall>").unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(hub.call("getAPIVersion", Arguments::none()).unwrap(), Value::Int(1));
+    }
+    drop(stalled);
+    // Their turns are free again.
+    let long = hub.call("echo", Arguments::of(["x".repeat(100_000).into()])).unwrap();
+    assert_eq!(long.as_array().unwrap().len(), 1);
+}
