@@ -16,7 +16,7 @@ pub(super) const EXAMPLE: &str = "\
 # Where it listens. Beyond this machine only with TLS: passwords are sent to it.
 # Listen = 127.0.0.1:8080
 
-# TLS: PEM files. With ClientCA, clients log in by certificate (koji: authtype = ssl).
+# TLS: PEM files. With ClientCA, clients log in by certificate (authtype ssl of koji).
 # Certificate = /etc/osbs/hub.crt
 # Key = /etc/osbs/hub.key
 # ClientCA = /etc/osbs/clients-ca.crt
