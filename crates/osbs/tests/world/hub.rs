@@ -84,7 +84,7 @@ impl TestHub {
                 hub.serve(listener, own_stop).await.expect("served");
             });
         });
-        is_ready.recv_timeout(Duration::from_secs(60)).expect("the hub listens");
+        is_ready.recv_timeout(Duration::from_mins(1)).expect("the hub listens");
         self.running = Some((stop, thread));
     }
 
