@@ -6,7 +6,7 @@
 use crate::build_json::PluginEntry;
 use crate::disk::DiskWatcher;
 use crate::events::{CORE_LOGGER, ENGINE_LOGGER, phase_text, plugin_logger_name};
-use crate::koji::reservation;
+use crate::koji;
 use crate::plugin::{
     BuildResult, BuiltImageId, Done, Plugin, PluginArgs, PluginError, PluginResult, PluginTypes, cancelled,
 };
@@ -60,7 +60,7 @@ impl Reactor {
         }
         run.cancel = CancellationToken::new();
         let exit_failures = self.exit_phase(run, exit).await;
-        reservation::give_back(run).await;
+        koji::leave(run).await;
         settle_threads(run).await;
         drop(watcher);
         run.lease = None;

@@ -28,8 +28,12 @@ use osbs_types::{ErrorKind, Secret};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
+/// How long a hub may take for each of a run's last calls.
+const AT_THE_END: Duration = Duration::from_secs(10);
 /// The largest file with a password or with certificates.
 const LONGEST_FILE: u64 = 1 << 20;
 
@@ -180,6 +184,19 @@ impl Run {
             self.log().error(format!("label koji-task-id of the build, {text:?}, is no number: left out"));
         }
         id
+    }
+}
+
+/// What a run does last with Koji: gives back what it has reserved and not imported, and ends its session. A hub that does not
+/// answer is not waited for: the record of the reservation stays for the runner, and a session ends by itself.
+pub(crate) async fn leave(run: &mut Run) {
+    if tokio::time::timeout(AT_THE_END, reservation::give_back(run)).await.is_err() {
+        run.log().warning("Koji does not answer: the build's runner gives the reservation back, or `osbs gc`");
+        return;
+    }
+    if let Some(koji) = run.koji.get() {
+        let client = koji.client.cancelled_by(&CancellationToken::new());
+        let _ = tokio::time::timeout(AT_THE_END, client.log_out()).await;
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use world::distribution::packages_with_dnf;
 use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
-use world::inspect::{Process, kill_9};
+use world::inspect::{Process, kill_9, worker_of};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
 
 const TWO_PLATFORMS: &str = "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 4}]\n  \
@@ -323,10 +323,10 @@ fn a_hub_that_comes_back() {
         return;
     }
     let world = World::new();
-    let mut hub = site(&world, &["web-container"], "skip_koji_check_for_base_image: true\n");
+    let mut hub = site(&world, &["web-container", "bad-container"], "skip_koji_check_for_base_image: true\n");
     let url = world.layered("web", "RUN sleep 3");
     let name = world.submit(&url, &["--target", TARGET]);
-    wait_for("the workers work", 120, || world.has_begun(&name, "orchestrate_build"));
+    wait_for("the worker is at RUN", 120, || world.has_begun(&worker_of(&name, "x86_64"), "docker_api"));
     hub.pause();
     wait_for("the hub is missed", 120, || {
         let log = String::from_utf8_lossy(&world.log(&name, &[])).into_owned();
@@ -336,6 +336,19 @@ fn a_hub_that_comes_back() {
     wait_for("the build ends", 180, || world.record(&name)["finished"].is_string());
     assert_eq!(world.status(&name), "Complete", "{}", String::from_utf8_lossy(&world.log(&name, &[])));
     assert_eq!(built(&hub, "web-container-1-1").state, BuildState::Complete);
+    check_no_reservation(&world, &hub);
+
+    // Gone until after the end: the build does not wait for it, its runner does.
+    let url = world.layered("bad", "RUN sleep 5 && false");
+    let name = world.submit(&url, &["--target", TARGET]);
+    wait_for("the worker is at RUN", 120, || world.has_begun(&worker_of(&name, "x86_64"), "docker_api"));
+    hub.pause();
+    wait_for("the build ends", 120, || world.record(&name)["finished"].is_string());
+    assert_eq!(world.status(&name), "Failed");
+    hub.resume();
+    let gone = [BuildState::Failed, BuildState::Canceled];
+    wait_for("its reservation is given back", 120, || gone.contains(&built(&hub, "bad-container-1-1").state));
+    wait_for("and its record removed", 60, || !world.run(&["config", "list"]).out.contains("koji-reservation"));
     check_no_reservation(&world, &hub);
 }
 
