@@ -115,6 +115,42 @@ fn a_hub_is_made_set_up_and_run() {
 }
 
 #[test]
+fn a_hub_is_prepared_and_prepared_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path();
+    let scms = ["--allowed-scms", "a.test:/100%/*", "--allowed-scms", "!b.test:/*"];
+    let args = [&["prepare", "f43", "--arch", "x86_64", "--package", "web"][..], &scms].concat();
+    let first = ok(home, &args);
+    let clients = home.join(".local/share/osbs/hub/clients");
+    let files = ["builder1.password", "builds.password", "importer.password", "koji.conf", "koji.yaml", "kojid.conf"];
+    let kept: Vec<String> = files.map(|name| std::fs::read_to_string(clients.join(name)).expect(name)).into();
+    for name in files {
+        assert_eq!(clients.join(name).metadata().expect(name).permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(clients.metadata().expect("there").permissions().mode() & 0o777, 0o700);
+    assert!(kept[5].ends_with("allowed_scms = a.test:/100%%/* !b.test:/*\n"), "{}", kept[5]);
+
+    // With another architecture and package: what was there stays, passwords too.
+    let again = ok(home, &[&args[..], &["--arch", "aarch64", "--package", "other"]].concat());
+    assert_eq!(first, again);
+    assert_eq!(kept, files.map(|name| std::fs::read_to_string(clients.join(name)).expect(name)));
+    let target = ok(home, &["call", "getBuildTarget", "f43-candidate"]);
+    assert!(target.contains("\"build_tag_name\": \"f43-build\""), "{target}");
+    assert!(ok(home, &["call", "getTag", "f43-build"]).contains("\"arches\": \"x86_64 aarch64\""));
+    let packages = ok(home, &["call", "listPackagesSimple"]);
+    assert!(packages.contains("\"web\"") && packages.contains("\"other\""), "{packages}");
+    for channel in ["container", "container-binary"] {
+        let hosts = ok(home, &["call", "listHosts", &format!("channelID={channel}")]);
+        assert_eq!(hosts.matches("\"name\": \"builder1\"").count(), 1, "{hosts}");
+    }
+    assert!(ok(home, &["call", "listCGs"]).contains("\"importer\""));
+
+    check_refused(home, &["prepare", "f43", "--arch", "x86_64", "--user", "builder1"], 1, "cannot be two accounts");
+    check_refused(home, &["prepare", "f43", "--arch", "x86_64", "--user", "../you"], 1, "its password lies in a file");
+    check_refused(home, &["prepare", "f43", "--arch", "x86_64", "--url", "http://h/"], 1, "does not end in /kojihub");
+}
+
+#[test]
 fn a_new_hub_is_made_by_serving_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let serving = Serving::start(folder.path());

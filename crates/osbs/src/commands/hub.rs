@@ -1,6 +1,7 @@
 //! `osbs hub`: a small Koji hub on this machine, for a site that has none. What it does is in the crate `osbs-hub`.
 
 mod conf;
+mod prepare;
 mod serve;
 mod set_up;
 
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "First steps:\n  \
     osbs hub serve                                        makes the hub if it is new, and runs it until Ctrl-C\n  \
+    osbs hub prepare f43-container --arch x86_64          target, accounts, and ready configurations for all of them\n\n\
+    Or one by one:\n  \
     osbs hub add-target f43-container --arch x86_64       two tags and a target between them\n  \
     osbs hub add-user mwells                              prints the new user's password\n  \
     osbs hub add-package f43-container web --owner mwells what may be built for the target\n  \
@@ -34,6 +37,7 @@ pub(crate) struct HubArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Init(set_up::InitArgs),
+    Prepare(prepare::PrepareArgs),
     Serve(serve::ServeArgs),
     AddUser(set_up::AddUserArgs),
     AddHost(set_up::AddHostArgs),
@@ -84,6 +88,7 @@ pub(crate) async fn run(session: &Session, args: HubArgs) -> Result<u8, Failure>
     let place = Place { dir, conf };
     match args.action {
         Action::Init(args) => set_up::init(session, &place, &args),
+        Action::Prepare(args) => prepare::run(session, &place, &args).await,
         Action::Serve(args) => serve::run(session, place, args).await,
         Action::AddUser(args) => set_up::add_user(session, &place, &args),
         Action::AddHost(args) => set_up::add_host(session, &place, &args).await,

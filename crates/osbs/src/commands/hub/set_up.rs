@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// The administrator of a new hub, as Koji's documents call it.
 pub(super) const ADMINISTRATOR: &str = "kojiadmin";
+/// The channels of container builds.
+pub(super) const CHANNELS: [&str; 2] = ["container", "container-binary"];
+/// How much a host takes at a time, unless said.
+pub(super) const CAPACITY: f64 = 10.0;
 
 /// Make a new hub with an administrator
 #[derive(Debug, Args)]
@@ -49,10 +53,10 @@ pub(super) struct AddHostArgs {
     #[arg(long, value_name = "ARCH", required = true)]
     arch: Vec<String>,
     /// Channel that it takes tasks of (repeatable)
-    #[arg(long, value_name = "NAME", default_values = ["container", "container-binary"])]
+    #[arg(long, value_name = "NAME", default_values = CHANNELS)]
     channel: Vec<String>,
     /// How much it takes at a time
-    #[arg(long, value_name = "NUMBER", default_value_t = 10.0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = CAPACITY)]
     capacity: f64,
     /// File with the password [default: one is made and printed]
     #[arg(long, value_name = "PATH")]
@@ -120,13 +124,13 @@ pub(super) fn make(session: &Session, place: &Place, administrator: &str) -> Res
     Ok(())
 }
 
-fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
+pub(super) fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     writeln!(file, "{secret}")
 }
 
 /// More than 140 random bits.
-fn new_password() -> String {
+pub(super) fn new_password() -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     (0..24).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect()
 }
@@ -173,22 +177,33 @@ fn refused(fault: &Fault) -> Failure {
     Failure::new(ErrorKind::User, fault)
 }
 
-async fn administer(hub: &Hub, method: &str, arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn administer(hub: &Hub, method: &str, arguments: Arguments) -> Result<Value, Failure> {
     hub.administer(method, arguments).await.map_err(|fault| refused(&fault))
 }
 
 pub(super) async fn add_host(session: &Session, place: &Place, args: &AddHostArgs) -> Result<u8, Failure> {
     let hub = place.open()?;
-    let name = || Value::from(&args.name);
-    let arches = Value::Array(args.arch.iter().map(Value::from).collect());
-    administer(&hub, "addHost", Arguments::of([name(), arches])).await?;
-    administer(&hub, "editHost", Arguments::of([name()]).named("capacity", args.capacity)).await?;
+    make_host(&hub, &args.name, &args.arch, args.capacity).await?;
     for channel in &args.channel {
-        let arguments = Arguments::of([name(), channel.into()]).named("create", true);
-        administer(&hub, "addHostToChannel", arguments).await?;
+        add_to_channel(&hub, &args.name, channel).await?;
     }
     set_password(session, &hub, &args.name, args.password_file.as_deref(), &[])?;
     Ok(0)
+}
+
+/// Makes a host that takes nothing yet.
+pub(super) async fn make_host(hub: &Hub, name: &str, arches: &[String], capacity: f64) -> Result<(), Failure> {
+    let arches = Value::Array(arches.iter().map(Value::from).collect());
+    administer(hub, "addHost", Arguments::of([name.into(), arches])).await?;
+    administer(hub, "editHost", Arguments::of([name.into()]).named("capacity", capacity)).await?;
+    Ok(())
+}
+
+/// Lets a host take tasks of a channel, which is made if it is new.
+pub(super) async fn add_to_channel(hub: &Hub, host: &str, channel: &str) -> Result<(), Failure> {
+    let arguments = Arguments::of([host.into(), channel.into()]).named("create", true);
+    administer(hub, "addHostToChannel", arguments).await?;
+    Ok(())
 }
 
 pub(super) async fn add_target(session: &Session, place: &Place, args: &AddTargetArgs) -> Result<u8, Failure> {
