@@ -9,11 +9,12 @@ CACHE ?= $(CURDIR)/.cache
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Set up this machine, build the example images for two platforms, show the result
+demo: ## Set up this machine, build the example images for two platforms, one as a task of Koji, show the result
 	@scripts/setup.sh demo
 	@scripts/demo.sh "$(CACHE)"
 
-demo-stop: ## Stop the registry that the demo started
+demo-stop: ## Stop what the demo started: registry, Koji hub and builder
+	@scripts/demo-koji.sh stop "$(CACHE)/demo"
 	@scripts/registry.sh stop "$(CACHE)/demo/registry"
 
 test: ## Run every test, the real ones included
@@ -35,11 +36,12 @@ fuzz: ## Run fuzz targets: TARGET=dockerfile (default: all), SECONDS=600 each
 advisories: ## Ask the network whether a dependency has a known hole
 	@scripts/supply-chain.sh "$(CACHE)" advisories
 
-bench: ## Race the worker's job against buildah, podman, Docker and BuildKit
+bench: ## Race the worker's job against buildah, podman, Docker and BuildKit; time a log line's way to Koji
 	@scripts/setup.sh test
 	cargo build --release --package osbs
 	@bench/run.sh "$(CACHE)"
 	@bench/figures.py --write
+	@bench/koji_latency.py --write
 
 tidy: ## Layout only
 	cargo xtask tidy
