@@ -10,8 +10,8 @@ use osbs_koji::{Arguments, Koji, MethodCall, TaskState, calls};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use world::hub::{HOST, PASSWORD, TestHub, USER};
@@ -25,6 +25,9 @@ const POLL: Duration = Duration::from_secs(2);
 const LONGEST_ROUND: Duration = Duration::from_secs(6);
 /// What the official client reads at once.
 const PIECE: i64 = 16_384;
+/// The log of all platforms.
+const MIXED: &str = "openshift-incremental.log";
+const PLATFORMS: [&str; 2] = ["x86_64", "second"];
 /// Two platforms on one machine.
 const TWO_PLATFORMS: &str = "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 4}]\n  \
     second: [{name: local, max_concurrent_builds: 4}]\n\
@@ -226,8 +229,8 @@ fn loud(world: &World, count: usize) -> String {
     format!("git+{}#main", world.repository("loud", &[("Dockerfile", &dockerfile)]))
 }
 
-/// Every line of two platforms reaches the hub once, in order, in the platform's file and in the mixed one; and a watcher
-/// who reads piece by piece while the build runs has read the same.
+/// Every line of two platforms reaches the hub once, in order, in the platform's file and in the mixed one; and the
+/// official client, which watches while the build runs, prints the same.
 #[test]
 fn no_line_of_two_platforms_is_lost() {
     if !can_run() {
@@ -240,44 +243,64 @@ fn no_line_of_two_platforms_is_lost() {
     let options = [("git_branch", "main".into()), ("scratch", true.into())];
     let started = Instant::now();
     let task = site.hub.build_container(&user, &source, &options);
-    let has_ended = AtomicBool::new(false);
-    let patience = 180 + count as u64 / 500;
-    let watched = std::thread::scope(|scope| {
-        let watchers = ["x86_64.log", "second.log"].map(|name| {
-            let (koji, has_ended) = (site.hub.anonymous(), &has_ended);
-            scope.spawn(move || follow(&koji, task, name, has_ended, patience))
-        });
-        let deadline = Instant::now() + Duration::from_secs(patience);
-        while !site.hub.task(task).state.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        println!("{count} lines of each platform in {:.1} s", started.elapsed().as_secs_f64());
-        has_ended.store(true, Ordering::Release);
-        watchers.map(|watcher| watcher.join().expect("a watcher ends well"))
+    let mut watcher = watch_logs(&site, task);
+    let ended = site.hub.wait_for(task, 180 + count as u64 / 500);
+    assert_eq!(ended.state, TaskState::Closed, "{}", site.log());
+    println!("{count} lines of each platform in {:.1} s", started.elapsed().as_secs_f64());
+    world::wait_for("koji watch-logs ends", 180 + count as u64 / 500, || {
+        watcher.0.try_wait().expect("asked").is_some_and(|status| status.success())
     });
-    println!("watched to the end in {:.1} s", started.elapsed().as_secs_f64());
-    assert_eq!(site.hub.task(task).state, TaskState::Closed, "{}", site.log());
+    println!("koji watch-logs has shown all of them after {:.1} s", started.elapsed().as_secs_f64());
     let folder = site.hub.topdir.join("work").join(osbs_koji::task_directory(task));
-    for (name, (length, rows)) in ["x86_64.log", "second.log"].into_iter().zip(watched) {
-        assert_eq!(rows, count, "{name}: rows that a watcher read");
-        assert_eq!(length, fs::metadata(folder.join(name)).expect("a log").len(), "{name}: bytes that a watcher read");
-        let mut rows = Rows::default();
-        let log = BufReader::new(fs::File::open(folder.join(name)).expect("a log"));
-        log.split(b'\n').for_each(|line| rows.see(&line.expect("read")));
-        assert_eq!(rows.seen, count, "{name}");
+    for platform in PLATFORMS {
+        assert_eq!(rows_of(&folder.join(format!("{platform}.log")), |_| true), count, "{platform}");
     }
-    let mut mixed = [Rows::default(), Rows::default()];
-    let log = BufReader::new(fs::File::open(folder.join("openshift-incremental.log")).expect("a log"));
+    let shown = site.world.path("watched");
+    for log in [&folder.join(MIXED), &shown] {
+        for platform in PLATFORMS {
+            let is_its = |line: &[u8]| world::lines::platform(line) == Some(platform.as_bytes());
+            assert_eq!(rows_of(log, is_its), count, "{platform} in {}", log.display());
+        }
+    }
+    let shown = fs::read(shown).expect("read");
+    let mixed = fs::read(folder.join(MIXED)).expect("read");
+    let head = format!("Watching logs (this may be safely interrupted)...\n==> {task}:DEFAULT:{MIXED}: <==\n");
+    assert!(shown == [head.as_bytes(), &mixed].concat(), "byte for byte: {}", String::from_utf8_lossy(&shown[..200]));
+    site.check_memory();
+}
+
+/// `koji watch-logs`, into the file `watched`.
+fn watch_logs(site: &Site, task: i64) -> Process {
+    let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace");
+    let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project.join(".cache"), PathBuf::from);
+    let found = Command::new(project.join("scripts/koji.sh")).arg("bin").arg(cache).output().expect("bash starts");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let programs = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim());
+    let profile = format!("[koji]\nserver = {}\npoll_interval = 1\n", site.hub.url());
+    let conf = site.world.path("koji.conf");
+    fs::write(&conf, profile).expect("written");
+    let mut command = Command::new(programs.join("python"));
+    // As at a terminal: text and bytes in the order in which they were written.
+    command.arg("-u").arg(programs.join("koji")).arg("--config").arg(conf);
+    command.args(["--noauth", "watch-logs", "--log", MIXED, &task.to_string()]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", site.world.folder.path()).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    let out = fs::File::create(site.world.path("watched")).expect("a file");
+    Process(command.stdin(Stdio::null()).stdout(out).spawn().expect("python starts"))
+}
+
+/// How many rows a file has among the lines that `is_its` takes; they must come once each and in order.
+#[track_caller]
+fn rows_of(path: &Path, is_its: impl Fn(&[u8]) -> bool) -> usize {
+    let mut rows = Rows::default();
+    let log = BufReader::new(fs::File::open(path).expect("a log"));
     for line in log.split(b'\n') {
         let line = line.expect("read");
-        match world::lines::platform(&line) {
-            Some(b"x86_64") => mixed[0].see(&line),
-            Some(b"second") => mixed[1].see(&line),
-            _ => {}
+        if is_its(&line) {
+            rows.see(&line);
         }
     }
-    assert_eq!(mixed.map(|rows| rows.seen), [count, count], "each platform's rows in the mixed log");
-    site.check_memory();
+    rows.seen
 }
 
 /// Lines that end in `row NUMBER`, which must come once each and in order.
@@ -295,28 +318,4 @@ impl Rows {
         self.seen += 1;
         assert_eq!(number.parse(), Ok(self.seen), "rows come in order");
     }
-}
-
-/// Reads a file of a task while it grows, as `koji watch-logs` does: its bytes, and its rows.
-fn follow(koji: &Koji, task: i64, name: &str, has_ended: &AtomicBool, patience: u64) -> (u64, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let deadline = Instant::now() + Duration::from_secs(patience + 60);
-    let (mut offset, mut rows, mut rest) = (0, Rows::default(), Vec::new());
-    while Instant::now() < deadline {
-        let is_last = has_ended.load(Ordering::Acquire);
-        let part = OutputPart { name, offset, size: PIECE, volume: None };
-        // It is no error that the file is not there yet.
-        let bytes = runtime.block_on(koji.call(calls::download_task_output(task, part))).unwrap_or_default();
-        if bytes.is_empty() {
-            if is_last {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        offset += i64::try_from(bytes.len()).expect("small");
-        rest.extend_from_slice(&bytes);
-        let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        rest.drain(..whole).as_slice().split(|byte| *byte == b'\n').for_each(|line| rows.see(line));
-    }
-    (offset.unsigned_abs(), rows.seen)
 }
