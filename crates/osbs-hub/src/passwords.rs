@@ -92,9 +92,8 @@ impl Brake {
     /// Whether another guess is to be looked at.
     pub(crate) fn allows(&self, address: IpAddr, user: &str, now: i64) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = |key: &Guesser| {
-            failures.get(key).filter(|(since, _)| now - since < WINDOW).map_or(0, |(_, count)| *count)
-        };
+        let count =
+            |key: &Guesser| failures.get(key).filter(|(since, _)| now - since < WINDOW).map_or(0, |(_, count)| *count);
         count(&(address, Some(user.to_owned()))) < PER_USER && count(&(address, None)) < PER_ADDRESS
     }
 

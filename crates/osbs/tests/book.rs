@@ -191,8 +191,8 @@ fn every_key_of_the_configuration_is_in_the_book() {
     for (file, chapter) in [("config.yaml", "reactor-config.md"), ("container.yaml", "container-yaml.md")] {
         let told = named(chapter);
         let keys = descriptions.lines().filter_map(|line| line.strip_prefix(file)?.trim_start().split(' ').next());
-        let keys = keys
-            .filter(|key| !["odcs.", "omps.", "openshift.", "flatpak."].iter().any(|no| key.starts_with(no)));
+        let keys =
+            keys.filter(|key| !["odcs.", "omps.", "openshift.", "flatpak."].iter().any(|no| key.starts_with(no)));
         let last = keys.filter_map(|key| key.rsplit('.').next());
         missing.extend(last.filter(|key| !told.contains(*key)).map(|key| format!("{file}: {key}")));
     }

@@ -64,7 +64,7 @@ fn options() -> [(&'static str, Value); 1] {
 /// Builds that belong to the task, workers left out.
 fn builds_of(world: &World, task: i64) -> Vec<String> {
     let builds = world.json(&["list-builds", "--output", "json"]);
-    let is_of = |build: &&serde_json::Value| build["labels"]["koji-task-id"] == task.to_string();
+    let is_of = |build: &&serde_json::Value| build["labels"]["koji-task-id"].as_str() == Some(&task.to_string());
     let builds = builds.as_array().expect("a list").iter().filter(is_of);
     builds.map(|build| build["name"].as_str().expect("a name").to_owned()).collect()
 }

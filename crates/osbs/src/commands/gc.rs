@@ -40,7 +40,7 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         for left in found {
             match left.outcome {
                 Ok(()) => {
-                    session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr))
+                    session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr));
                 }
                 Err(why) => {
                     session.note(&format!("{}: its reservation of {} in Koji stays: {why}", left.build, left.nvr));
