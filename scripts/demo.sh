@@ -32,6 +32,8 @@ clients=$demo/hub/clients
   --package example-base-container --package example-hello-container --allowed-scms "*:$demo/git/*" >/dev/null
 echo "plugin_paths = $PWD/integrations/koji/cli" >>"$clients/koji.conf"
 
+echo "$hub, data and passwords in $demo/hub"
+
 say 'the example distribution'
 scripts/make-distribution.sh --cache "$cache/distribution-cache" "$cache/distribution" x86_64 aarch64
 
@@ -66,7 +68,6 @@ C
 
 cat "$clients/koji.yaml" >>"$demo/config.yaml"
 scripts/demo-koji.sh builder "$demo" "$osbs"
-echo "$hub, data and passwords in $demo/hub"
 
 # Foreign programs run through the kernel's binfmt_misc, which a freshly installed package does not always set up.
 "$osbs" config enable-platform x86_64 aarch64
