@@ -14,7 +14,7 @@ use world::{can_run, done, processes_with, wait_for};
 
 const OSBS: &str = env!("CARGO_BIN_EXE_osbs");
 /// What the demo must end within.
-const LIMIT: &str = "300";
+const LIMIT: &str = "600";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
