@@ -16,14 +16,15 @@ use std::path::PathBuf;
 /// A small Koji hub on this machine, for a site that has none
 #[derive(Debug, Args)]
 #[command(after_help = "First steps:\n  \
-    osbs hub serve                                        makes the hub if it is new, and runs it until Ctrl-C\n  \
-    osbs hub prepare f43-container --arch x86_64          target, accounts, and ready configurations for all of them\n\n\
-    Or one by one:\n  \
-    osbs hub add-target f43-container --arch x86_64       two tags and a target between them\n  \
-    osbs hub add-user mwells                              prints the new user's password\n  \
-    osbs hub add-package f43-container web --owner mwells what may be built for the target\n  \
-    osbs hub add-host builder1 --arch x86_64              a host for `osbs kojid`, with its password\n  \
-    osbs hub call listTags                                any call of Koji's, as the administrator\n\n\
+    osbs hub prepare f43-container --arch x86_64     hub, target, accounts, ready configurations\n  \
+    osbs hub serve                                   runs the hub until Ctrl-C\n\n\
+    Or one by one (the target is NAME-candidate):\n  \
+    osbs hub init                                    a hub with an administrator\n  \
+    osbs hub add-target f43-container --arch x86_64  two tags and a target between them\n  \
+    osbs hub add-user mwells                         prints the new user's password\n  \
+    osbs hub add-package f43-container-candidate web what may be built for the target\n  \
+    osbs hub add-host builder1 --arch x86_64         a host for `osbs kojid`, with its password\n  \
+    osbs hub call listTags                           any call of Koji's, as the administrator\n\n\
     Koji's own programs work with it: koji --noauth -s http://127.0.0.1:8080/kojihub hello\n\
     docs/hub.md says what it leaves out, and how to move to a real hub.")]
 pub(crate) struct HubArgs {
