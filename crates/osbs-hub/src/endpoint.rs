@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use osbs_koji::xmlrpc::{decode_call, encode_fault, encode_response};
-use osbs_koji::{Fault, FaultCode};
+use osbs_koji::{Fault, FaultCode, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,6 +24,9 @@ pub(crate) struct Peer {
 
 /// Requests of up to this many bytes need not wait for their turn.
 const SHORT: u64 = 64 * 1024;
+
+/// Calls that answer with the content of files, and what may hold such calls.
+const CONTENT: [&str; 3] = ["downloadTaskOutput", "multiCall", "system.multicall"];
 
 /// Below it lie the files.
 const FILES: &str = "/kojifiles";
@@ -69,10 +72,19 @@ async fn post(hub: Arc<HubState>, peer: Peer, request: Request) -> Response {
             _ => hub.long_requests.acquire().await.ok(),
         };
         match read(&hub, announced, body).await {
+            Ok(call) if CONTENT.contains(&call.method.as_str()) => {
+                let _turn = hub.long_answers.acquire().await.ok();
+                return document(dispatch::call(hub.clone(), caller, call.method, call.params).await);
+            }
             Ok(call) => dispatch::call(hub.clone(), caller, call.method, call.params).await,
             Err(response) => return response,
         }
     };
+    document(result)
+}
+
+/// The answer to a call.
+fn document(result: Result<Value, Fault>) -> Response {
     match result {
         Ok(value) => xml(encode_response(&value)),
         Err(fault) => xml(encode_fault(&fault)),

@@ -54,6 +54,8 @@ impl Default for Settings {
 
 /// Long requests at a time.
 const LONG_REQUESTS: usize = 16;
+/// Answers with content at a time.
+const LONG_ANSWERS: usize = 2;
 
 /// What a hub is opened with.
 #[derive(Clone)]
@@ -147,6 +149,8 @@ pub(crate) struct HubState {
     pub hashing: tokio::sync::Semaphore,
     /// Long requests are read a few at a time: the values in one take many times its length.
     pub long_requests: tokio::sync::Semaphore,
+    /// Answers with the content of files are made so many at a time: each takes some 20 MiB at most.
+    pub long_answers: tokio::sync::Semaphore,
     clock: Clock,
     log: Log,
 }
@@ -188,7 +192,19 @@ impl Hub {
         let tls = tls.as_ref().map(TlsFiles::load).transpose()?;
         let (brake, sums, hashing) = (Brake::default(), crate::import::Sums::default(), tokio::sync::Semaphore::new(2));
         let long_requests = tokio::sync::Semaphore::new(LONG_REQUESTS);
-        let state = Arc::new(HubState { database, topdir, settings, brake, sums, hashing, long_requests, clock, log });
+        let long_answers = tokio::sync::Semaphore::new(LONG_ANSWERS);
+        let state = Arc::new(HubState {
+            database,
+            topdir,
+            settings,
+            brake,
+            sums,
+            hashing,
+            long_requests,
+            long_answers,
+            clock,
+            log,
+        });
         crate::import::recover(&state).map_err(|error| HubError::Recovery { text: error.into_fault().text })?;
         Ok(Self { state, tls })
     }

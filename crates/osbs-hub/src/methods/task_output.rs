@@ -28,8 +28,8 @@ pub(crate) const METHODS: &[Method] = &[
     ),
 ];
 
-/// The most that one answer holds: a caller asks for more by offset.
-const MOST: u64 = 16 << 20;
+/// The most that one answer holds: a caller asks for more by offset. It is in memory several times while it is made.
+const MOST: u64 = 4 << 20;
 
 /// Files of one task that are listed.
 const MOST_FILES: usize = 100_000;
@@ -111,7 +111,9 @@ fn download(call: &mut Call<'_>) -> Answer {
     let mut bytes = Vec::new();
     if from < length {
         file.seek(SeekFrom::Start(from)).map_err(io_error)?;
-        file.take(most.min(length - from)).read_to_end(&mut bytes).map_err(io_error)?;
+        let most = most.min(length - from);
+        bytes.reserve_exact(usize::try_from(most).unwrap_or_default());
+        file.take(most).read_to_end(&mut bytes).map_err(io_error)?;
     }
     Ok(base64::engine::general_purpose::STANDARD.encode(bytes).into())
 }
