@@ -25,6 +25,6 @@ export OSBS_TEST_CACHE
 [ -n "${OSBS_TEST_SKIP_REAL:-}" ] || step pulp scripts/pulp.sh install "$cache"
 # A test that hangs must end as a failure, with what the others said: each program of tests has its time, and all have.
 runner="target.'cfg(all())'.runner=[\"$PWD/scripts/run-test-program.sh\", \"15m\"]"
-step tests timeout --foreground --kill-after=10 45m cargo --config "$runner" test --workspace --no-fail-fast
+step tests timeout --foreground --kill-after=10 60m cargo --config "$runner" test --workspace --no-fail-fast
 # Not for finding much, but so that every target goes on to build, run and hold its corpus under the engine.
 step fuzz scripts/fuzz.sh "$cache" "${FUZZ_SECONDS:-10}"
