@@ -130,14 +130,29 @@ impl TaskRun {
         let request = TaskRequest::read(&self.task.request().unwrap_or_default())?;
         let osbs = self.osbs(request.scratch);
         let mut logs = LogUpload::resume(&self.koji, self.task.id, &self.surroundings.observer).await?;
-        let (build, existing) = match self.find_build(osbs).await? {
-            Some(build) => (build, true),
-            None => (self.submit(osbs, &request, &mut logs).await?, false),
-        };
+        if let Some(build) = self.find_build(osbs).await? {
+            let build = self.watch(osbs, build, true, &mut logs).await?;
+            // Who made it was killed before it could be started: nothing of it has been done.
+            if build.started.is_some() || build.state != BuildState::Error {
+                return result_of(&build, request.scratch);
+            }
+        }
+        let build = self.submit(osbs, &request, &mut logs).await?;
+        let build = self.watch(osbs, build, false, &mut logs).await?;
+        result_of(&build, request.scratch)
+    }
+
+    /// Until the build has ended and the hub has its log; the build as it is then.
+    async fn watch(
+        &self,
+        osbs: &Osbs,
+        build: Build,
+        existing: bool,
+        logs: &mut LogUpload<'_>,
+    ) -> Result<Build, TaskError> {
         self.tell(&Happening::Submitted { task: self.task.id, build: build.name.clone(), existing });
         logs.follow(osbs, &build.name).await?;
-        let build = osbs.wait_for_build_to_finish(&build.name).await.map_err(submit_error)?;
-        result_of(&build, request.scratch)
+        osbs.wait_for_build_to_finish(&build.name).await.map_err(submit_error)
     }
 
     /// The build that belongs to the task, in whatever state: the newest, should there be several.
