@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use world::distribution::packages_with_dnf;
-use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
+use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER, while_away};
 use world::inspect::{Process, kill_9, worker_of};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
 
@@ -332,6 +332,7 @@ fn a_hub_that_comes_back() {
         let log = String::from_utf8_lossy(&world.log(&name, &[])).into_owned();
         log.contains("; again in")
     });
+    while_away();
     hub.resume();
     wait_for("the build ends", 180, || world.record(&name)["finished"].is_string());
     assert_eq!(world.status(&name), "Complete", "{}", String::from_utf8_lossy(&world.log(&name, &[])));

@@ -6,7 +6,7 @@ mod world;
 use osbs_koji::{TaskState, Value, calls};
 use std::fs;
 use std::process::{Child, Stdio};
-use world::hub::{HOST, PASSWORD, TARGET, TestHub, USER};
+use world::hub::{HOST, PASSWORD, TARGET, TestHub, USER, while_away};
 use world::{World, can_run, wait_for};
 
 /// A builder; killed when dropped.
@@ -221,7 +221,31 @@ fn a_hub_that_is_away_costs_no_line() {
     hub.pause();
     let [build] = &builds_of(&world, task)[..] else { panic!() };
     wait_for("the build ends without the hub", 120, || world.status(build) == "Complete");
+    while_away();
     hub.resume();
     assert_eq!(hub.wait_for(task, 120).state, TaskState::Closed, "{}", log(&world));
     assert_eq!(hub.output(task, "openshift-incremental.log"), world.ok(&["build-logs", build]));
+}
+
+/// A builder runs for longer than a session lasts.
+#[test]
+fn sessions_that_expire_are_renewed() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let mut hub = TestHub::start(world.folder.path(), &["web-container"]);
+    let user = hub.log_in(USER);
+    hub.pause();
+    hub.session_renewal = std::time::Duration::from_secs(2);
+    hub.resume();
+    let builder = Builder::start(&world, &hub);
+    let lines = "RUN for i in 1 2 3 4 5 6 7 8 9 10; do seq $i 500; sleep 0.6; done";
+    for _ in 0..2 {
+        let task = hub.build_container(&user, &source(&world, "web", lines), &options());
+        assert_eq!(hub.wait_for(task, 120).state, TaskState::Closed, "{}", log(&world));
+        let [build] = &builds_of(&world, task)[..] else { panic!() };
+        assert_eq!(hub.output(task, "openshift-incremental.log"), world.ok(&["build-logs", build]));
+    }
+    assert_eq!(builder.stop(), Some(0), "{}", log(&world));
 }

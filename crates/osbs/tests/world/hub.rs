@@ -26,7 +26,15 @@ pub struct TestHub {
     pub topdir: PathBuf,
     pub port: u16,
     pub runtime: Runtime,
+    /// After so long a session must be renewed.
+    pub session_renewal: Duration,
     running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// `OSBS_TEST_HUB_AWAY`: seconds that a hub which goes away is away for (default: no longer than it takes to see it).
+pub fn while_away() {
+    let seconds = std::env::var("OSBS_TEST_HUB_AWAY").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    std::thread::sleep(Duration::from_secs(seconds));
 }
 
 impl TestHub {
@@ -34,7 +42,13 @@ impl TestHub {
     pub fn start(folder: &Path, packages: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let port = super::free_port();
-        let mut hub = Self { topdir: folder.join("koji"), port, runtime: runtime.expect("a runtime"), running: None };
+        let mut hub = Self {
+            topdir: folder.join("koji"),
+            port,
+            runtime: runtime.expect("a runtime"),
+            session_renewal: Duration::from_hours(24),
+            running: None,
+        };
         let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
         opened.set_user("kojiadmin", Some(PASSWORD), &["admin"]).expect("an administrator");
         drop(opened);
@@ -71,12 +85,14 @@ impl TestHub {
     /// Serves again, on the same port.
     pub fn resume(&mut self) {
         let (ready, is_ready) = mpsc::channel();
-        let (stop, topdir, port) = (CancellationToken::new(), self.topdir.clone(), self.port);
+        let (stop, port) = (CancellationToken::new(), self.port);
+        let mut config = HubConfig::new(&self.topdir);
+        config.settings.session_renewal = self.session_renewal;
         let own_stop = stop.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
-                let hub = Hub::open(HubConfig::new(topdir)).expect("the hub opens");
+                let hub = Hub::open(config).expect("the hub opens");
                 let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
                 listener.set_nonblocking(true).expect("set");
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
