@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use world::hub::{IMPORTER, PASSWORD, TARGET, TestHub};
 use world::hub_proxy::{self, Decide, Fate};
 use world::{Done, World, can_run, check_nothing_left};
@@ -134,5 +135,108 @@ fn a_parent_that_is_a_build_of_koji() {
     assert_eq!(done.code, 1, "the request's fault\n{}\n{}", done.out, done.err);
     let told = "Koji has no build parent-container-1-9, whose image was to be the parent";
     assert!(done.err.contains(told), "{}", done.err);
+    check_nothing_left(&world);
+}
+
+/// What a hub with a Maven plugin says of the archives of a build.
+fn maven_archives(md5: &str, size: usize) -> String {
+    let member = |(name, value): (&str, String)| format!("<member><name>{name}</name><value>{value}</value></member>");
+    let int = |number: usize| format!("<int>{number}</int>");
+    let string = |text: &str| format!("<string>{text}</string>");
+    let members: String = [
+        ("id", int(1)),
+        ("build_id", int(1)),
+        ("btype", string("maven")),
+        ("filename", string("y-1.0.jar")),
+        ("size", int(size)),
+        ("checksum", string(md5)),
+        ("checksum_type", int(0)),
+        ("group_id", string("org.x")),
+        ("artifact_id", string("y")),
+        ("version", string("1.0")),
+    ]
+    .map(member)
+    .concat();
+    format!(
+        "<?xml version='1.0'?><methodResponse><params><param><value><array><data><value><struct>{members}</struct>\
+         </value></data></array></value></param></params></methodResponse>"
+    )
+}
+
+/// An archive of a build of Koji is in the build's context, whole; another file in its place is refused. The build and
+/// the files are the hub's; that the file is a Maven archive is said in its place, for it does not import such.
+#[test]
+fn archives_of_a_build_of_koji() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let (jar, other) = ("a jar\n".repeat(1000), "a bar\n".repeat(1000));
+    let file = world.path("y-1.0.jar");
+    fs::write(&file, &jar).expect("written");
+    let (sum, answer) = (md5(&file), maven_archives(&md5(&file), jar.len()));
+    let hub = site(
+        &world,
+        &["lib-container", "user-container"],
+        Arc::new(move |_, _, body| {
+            let body = String::from_utf8_lossy(body.unwrap_or_default());
+            let asked = body.contains("<methodName>listArchives<") && body.contains("<string>maven<");
+            if asked { Fate::Answered(answer.clone()) } else { Fate::Passed }
+        }),
+    );
+    let url = world.layered("lib", "RUN true");
+    build(&world, &url, &[]);
+    built(&hub, "lib-container-1-1");
+    let folder = hub.topdir.join("packages/lib-container/1/1/maven/org/x/y/1.0");
+    fs::create_dir_all(&folder).expect("made");
+    fs::copy(&file, folder.join("y-1.0.jar")).expect("copied");
+
+    let dockerfile = "FROM base:1\nLABEL name=test/user com.redhat.component=user-container version=1\n\
+                      COPY artifacts/org/x/y/1.0/y-1.0.jar /y.jar\nRUN busybox md5sum /y.jar\n";
+    let wanted = "- nvr: lib-container-1-1\n  archives:\n  - {filename: '*.jar', group_id: org.x}\n";
+    let url = world.repository("user", &[("Dockerfile", dockerfile), ("fetch-artifacts-koji.yaml", wanted)]);
+    let done = build(&world, &url, &[]);
+    assert!(done.out.contains(&format!("{sum}  /y.jar")), "{}", done.out);
+    built(&hub, "user-container-1-1");
+
+    fs::write(folder.join("y-1.0.jar"), &other).expect("written");
+    let done = world.build(&url, &["--target", TARGET]);
+    assert_eq!(done.code, 1, "{}\n{}", done.out, done.err);
+    assert!(done.err.contains(&format!("not {sum}")) && done.err.contains("org/x/y/1.0/y-1.0.jar"), "{}", done.err);
+    check_nothing_left(&world);
+}
+
+/// Sessions last a second, and the build does not: from the reservation to the tag it goes on with new ones.
+#[test]
+fn a_build_outlives_its_sessions() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let renewals: Arc<Mutex<usize>> = Arc::default();
+    let seen = Arc::clone(&renewals);
+    let mut hub = site(
+        &world,
+        &["long-container"],
+        Arc::new(move |_, _, body| {
+            let body = String::from_utf8_lossy(body.unwrap_or_default());
+            if body.contains("<methodName>login<") && body.contains("<name>renew<") {
+                *seen.lock().expect("no panic") += 1;
+            }
+            Fate::Passed
+        }),
+    );
+    hub.pause();
+    hub.session_renewal = Duration::from_secs(1);
+    hub.resume();
+    let url = world.layered("long", "RUN sleep 3");
+    build(&world, &url, &[]);
+    let build = built(&hub, "long-container-1-1");
+    check_tagged(&hub, &build);
+    let renewals = *renewals.lock().expect("no panic");
+    assert!(renewals > 0, "no session has expired");
+    println!("{renewals} renewals");
+    let open = hub.call(&hub.anonymous(), calls::list_builds().named("state", BuildState::Building as i64));
+    assert!(open.is_empty(), "{open:?}");
     check_nothing_left(&world);
 }
