@@ -5,6 +5,7 @@
 use crate::wire::NoAnswer;
 use crate::{Effect, Fault, FaultCode, KojiError};
 use osbs_http::{HttpError, StatusCode, is_transient};
+use osbs_types::ErrorKind;
 use std::time::Duration;
 
 /// A proxy's page that says 200 does not become a hub's answer by being asked for often.
@@ -25,6 +26,8 @@ pub(crate) enum Trouble {
     Status(u16, String),
     /// No XML-RPC.
     Garbage(String),
+    /// The program that logs in with Kerberos got no answer; one that is [`ErrorKind::Remote`]'s fault may come.
+    Kerberos { problem: String, kind: ErrorKind },
     /// Fault 1014, which says that nothing was done.
     Offline(Fault),
 }
@@ -55,6 +58,7 @@ impl Trouble {
     fn may_pass(&self) -> bool {
         match self {
             Self::NotReached(_) | Self::Lost(_) | Self::Garbage(_) | Self::Offline(_) => true,
+            Self::Kerberos { kind, .. } => *kind == ErrorKind::Remote,
             Self::Final(_) | Self::Unreadable(_) => false,
             Self::Status(status, _) => StatusCode::from_u16(*status).is_ok_and(is_transient),
         }
@@ -64,7 +68,8 @@ impl Trouble {
     fn may_be_done(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Unreadable(_) | Self::Garbage(_) => true,
-            Self::NotReached(_) | Self::Final(_) | Self::Offline(_) => false,
+            // Another login does no harm.
+            Self::NotReached(_) | Self::Final(_) | Self::Offline(_) | Self::Kerberos { .. } => false,
             // 429 and 503 are said before a program is asked.
             Self::Status(status, _) => *status >= 500 && *status != 503,
         }
@@ -77,7 +82,7 @@ impl Trouble {
                 error.to_string()
             }
             Self::Status(status, _) => format!("status {status}"),
-            Self::Garbage(problem) => problem.clone(),
+            Self::Garbage(problem) | Self::Kerberos { problem, .. } => problem.clone(),
             Self::Offline(fault) => crate::error::one_line(&fault.to_string()),
         }
     }
@@ -90,6 +95,7 @@ impl Trouble {
             }
             Self::Status(status, detail) => KojiError::Status { action, hub, status, detail },
             Self::Garbage(problem) => KojiError::Protocol { action, hub, problem },
+            Self::Kerberos { problem, kind } => KojiError::Kerberos { hub, problem, kind },
             Self::Offline(fault) => KojiError::Fault { action, hub, fault },
         }
     }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
+/// Below the hub's URL: where its web server asks for who we are.
+const SSL_LOGIN: &str = "/ssllogin";
+
 /// A client of one hub. Cheap to clone; clones share the session.
 #[derive(Clone)]
 pub struct Koji {
@@ -337,7 +340,12 @@ impl Koji {
     async fn exchange(&self, errand: &Errand<'_>, mark: Option<&SessionMark>) -> Result<Result<Value, Fault>, Trouble> {
         let Inner { server, settings, .. } = &*self.inner;
         let limit = if errand.effect == Effect::Reads { settings.read_limit } else { settings.change_limit };
-        let request = errand.what.outgoing(server, mark).into_request();
+        let outgoing = errand.what.outgoing(server, mark);
+        if let (Login::Kerberos(kerberos), What::Call { path: SSL_LOGIN, .. }) = (&self.inner.login, &errand.what) {
+            let (status, body) = kerberos.send(server, &outgoing, settings.max_answer).await?;
+            return self.said(status, &body, errand, mark);
+        }
+        let request = outgoing.into_request();
         let request = request
             .addresses(AddressRule::Any)
             .allow_plain_http(server.hub().scheme() == "http")
@@ -349,8 +357,18 @@ impl Koji {
         }
         let status = response.status().as_u16();
         let body = response.bytes(settings.max_answer).await?;
+        self.said(status, &body, errand, mark)
+    }
+
+    fn said(
+        &self,
+        status: u16,
+        body: &[u8],
+        errand: &Errand<'_>,
+        mark: Option<&SessionMark>,
+    ) -> Result<Result<Value, Fault>, Trouble> {
         let hide = |text: &str| self.hidden(text, errand, mark);
-        match wire::answer(status, &body) {
+        match wire::answer(status, body) {
             Ok(said) => Ok(said.map_err(|fault| Fault { text: hide(&fault.text), ..fault })),
             Err(wire::NoAnswer::Status(status, text)) => Err(Trouble::Status(status, hide(&text))),
             Err(wire::NoAnswer::Garbage(problem)) => Err(Trouble::Garbage(hide(&problem))),
@@ -384,9 +402,9 @@ impl Koji {
             Login::Password { user, password } => (calls::login(user, password), "", user.clone()),
             Login::Certificate { proxyuser, .. } => {
                 let user = proxyuser.clone().unwrap_or_else(|| "the holder of the certificate".to_owned());
-                (calls::ssl_login(proxyuser.as_deref()), "/ssllogin", user)
+                (calls::ssl_login(proxyuser.as_deref()), SSL_LOGIN, user)
             }
-            Login::Kerberos { .. } => return Err(KojiError::Kerberos { hub: self.inner.server.host() }),
+            Login::Kerberos(kerberos) => (calls::ssl_login(None), SSL_LOGIN, kerberos.user()),
             Login::Anonymous => return Err(self.protocol("login", "a session without a login".to_owned())),
         };
         let call = if renewing.is_some() { calls::renewing(call) } else { call };

@@ -133,10 +133,14 @@ pub enum KojiError {
         source: HttpError,
     },
     /// A login with Kerberos.
-    #[error("osbs cannot log in to the Koji hub {hub} with Kerberos")]
+    #[error("cannot log in to the Koji hub {hub} with Kerberos: {problem}")]
     Kerberos {
         /// Host and port.
         hub: String,
+        /// Why.
+        problem: String,
+        /// Whose fault.
+        kind: ErrorKind,
     },
     /// Something that needs to know where files are.
     #[error("no URL of Koji's files is configured, or {path:?} is no path below it")]
@@ -185,12 +189,10 @@ impl KojiError {
         match self {
             Self::Transport { source, .. } => source.kind(),
             Self::Fault { fault, .. } => fault.kind(),
-            Self::Denied { .. }
-            | Self::Certificate { .. }
-            | Self::Kerberos { .. }
-            | Self::NoTop { .. }
-            | Self::Url(_)
-            | Self::Login(_) => ErrorKind::Policy,
+            Self::Kerberos { kind, .. } => *kind,
+            Self::Denied { .. } | Self::Certificate { .. } | Self::NoTop { .. } | Self::Url(_) | Self::Login(_) => {
+                ErrorKind::Policy
+            }
             Self::Status { .. }
             | Self::SessionLost { .. }
             | Self::AnswerLost { .. }
@@ -227,7 +229,7 @@ impl KojiError {
                  (SSLVerifyClient optional for the whole host)"
             }
             Self::Kerberos { .. } => {
-                "give osbs a client certificate of the hub's authority (koji.auth.ssl_certs_dir in config.yaml), or a password"
+                "look at principal and keytab (klist -k KEYTAB), or at the ticket (klist; kinit gets one), and at krb5.conf"
             }
             Self::AnswerLost { .. } => "look at the hub what there is before it is done again",
             Self::SessionLost { .. } => {
@@ -273,9 +275,9 @@ mod tests {
                 "the Koji hub k.io did not answer CGImport: it may have done it or not",
             ),
             (
-                KojiError::Kerberos { hub: hub() },
+                KojiError::Kerberos { hub: hub(), problem: "no".to_owned(), kind: ErrorKind::Policy },
                 ErrorKind::Policy,
-                "osbs cannot log in to the Koji hub k.io with Kerberos",
+                "cannot log in to the Koji hub k.io with Kerberos: no",
             ),
         ];
         for (error, kind, text) in cases {

@@ -16,6 +16,8 @@ mod download;
 #[cfg(feature = "client")]
 mod error;
 mod fault;
+#[cfg(feature = "client")]
+mod gssapi;
 #[cfg_attr(not(feature = "client"), expect(dead_code, reason = "for who sends"))]
 mod method_call;
 mod objects;
@@ -42,6 +44,8 @@ pub use download::Sink;
 #[cfg(feature = "client")]
 pub use error::KojiError;
 pub use fault::{Fault, FaultCode};
+#[cfg(feature = "client")]
+pub use gssapi::Kerberos;
 pub use method_call::{Effect, MethodCall};
 pub use objects::{
     Archive, Build, BuildConfig, BuildInfo, BuildLog, BuildState, Buildroot, CheckedUpload, Event, Host, HostTask,

@@ -146,11 +146,8 @@ pub enum Login {
         /// Who to be instead, for those whom the hub lets.
         proxyuser: Option<String>,
     },
-    /// A Kerberos ticket. Not built in: [`crate::KojiError::Kerberos`] says what to do.
-    Kerberos {
-        /// Whose ticket; none: that of the credential cache.
-        principal: Option<String>,
-    },
+    /// A Kerberos ticket.
+    Kerberos(crate::Kerberos),
 }
 
 /// A folder with a login that cannot be used.
@@ -170,6 +167,15 @@ pub enum LoginError {
     Missing {
         /// The folder.
         path: PathBuf,
+    },
+    /// A principal without a keytab, or a keytab without a principal.
+    #[error("principal and keytab of Koji's login go together: one of them is missing")]
+    Half,
+    /// Not a principal's name.
+    #[error("{name:?} of Koji's login is no principal: expected NAME@REALM")]
+    Principal {
+        /// What stands there.
+        name: String,
     },
     /// A file that is too long or no text.
     #[error("{} of Koji's login is no text of at most 1 MiB", path.display())]

@@ -387,8 +387,10 @@ async fn logins_that_are_refused() {
     let password = osbs_types::Secret::new("wrong-password");
     let error = refused(osbs_koji::Login::Password { user: "me".to_owned(), password }).await.unwrap_err();
     assert!(matches!(error, KojiError::Denied { .. }) && error.kind() == ErrorKind::Policy, "{error}");
-    let error = refused(osbs_koji::Login::Kerberos { principal: None }).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Policy && error.hint().contains("certificate"), "{error}");
+    let mut kerberos = osbs_koji::Kerberos::new(None, None).unwrap();
+    kerberos.curl = "/nonexistent/curl".into();
+    let error = refused(osbs_koji::Login::Kerberos(kerberos)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Policy && error.to_string().contains("install curl"), "{error}");
     refused(osbs_koji::Login::Anonymous).await.unwrap();
 }
 

@@ -23,7 +23,7 @@ use crate::plugin::{Classified, PluginError, PluginType};
 use crate::run::Run;
 use osbs_config::{KojiAuth, KojiConfig, ReactorConfig};
 use osbs_http::Transport;
-use osbs_koji::{Koji, KojiError, Login, LoginError, Server, ServerUrlError, Settings};
+use osbs_koji::{Kerberos, Koji, KojiError, Login, LoginError, Server, ServerUrlError, Settings};
 use osbs_types::{ErrorKind, Secret};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -203,8 +203,10 @@ pub(crate) async fn leave(run: &mut Run) {
 /// The paths of a configuration, which may be below secrets.
 fn paths(config: &mut KojiConfig) -> Vec<&mut String> {
     let of_login = match &mut config.auth {
-        KojiAuth::Ssl { certs_dir: path } | KojiAuth::Password { password_path: path, .. } => Some(path),
-        KojiAuth::Kerberos { .. } | KojiAuth::Anonymous => None,
+        KojiAuth::Ssl { certs_dir: path }
+        | KojiAuth::Password { password_path: path, .. }
+        | KojiAuth::Kerberos { keytab_path: path, .. } => Some(path),
+        KojiAuth::Anonymous => None,
     };
     of_login.into_iter().chain(&mut config.ca_file).collect()
 }
@@ -244,7 +246,12 @@ async fn login(config: &KojiConfig) -> Result<(Login, Option<Vec<u8>>), PluginEr
     };
     let login = match &config.auth {
         KojiAuth::Anonymous => Login::Anonymous,
-        KojiAuth::Kerberos { principal, .. } => Login::Kerberos { principal: Some(principal.clone()) },
+        KojiAuth::Kerberos { principal, keytab_path, cache_path } => {
+            let keytab = keytab_path.strip_prefix("FILE:").unwrap_or(keytab_path);
+            let mut kerberos = Kerberos::new(Some(principal.clone()), Some(keytab.into()))?;
+            kerberos.cache.clone_from(cache_path);
+            Login::Kerberos(kerberos)
+        }
         KojiAuth::Password { username, password_path } => {
             let text = String::from_utf8(small_file(password_path).await?)
                 .map_err(|_| PluginError::policy("koji.auth.password_path names no file of text"))?;

@@ -11,6 +11,7 @@ pub(crate) use connect::Connector;
 use osbs_client::Osbs;
 use osbs_cluster::Cluster;
 use osbs_config::{ConfigError, InstanceConfig, OsbsConf, Parsed, Problem, ReactorConfig, Settings};
+use osbs_koji::{Kerberos, LoginError};
 use osbs_types::{ErrorKind, Failure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,6 +27,16 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// `PATH` for the programs of a build.
 pub(crate) fn program_path() -> OsString {
     std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// A login to Koji with Kerberos: by principal and keytab, else with the ticket that the environment names.
+pub(crate) fn kerberos(principal: Option<String>, keytab: Option<String>) -> Result<Kerberos, LoginError> {
+    let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let cache = if keytab.is_none() { named("KRB5CCNAME") } else { None };
+    let keytab = keytab.map(|path| PathBuf::from(path.strip_prefix("FILE:").unwrap_or(&path)));
+    let mut kerberos = Kerberos::new(principal, keytab)?;
+    (kerberos.cache, kerberos.config) = (cache, named("KRB5_CONFIG"));
+    Ok(kerberos)
 }
 
 /// A configured site.

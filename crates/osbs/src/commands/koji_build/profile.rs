@@ -153,19 +153,21 @@ impl Profile {
             Some("noauth") => Ok(Login::Anonymous),
             Some("ssl") => certificate(cert),
             Some("password") => self.password(user),
-            Some("kerberos" | "gssapi") => Ok(self.kerberos()),
+            Some("kerberos" | "gssapi") => self.kerberos(),
             Some(other) => Err(wrong(
                 format!("authtype {other} of Koji's profile is none that is known"),
                 "write ssl, password, kerberos or noauth",
             )),
             None if cert.as_ref().is_some_and(|path| path.exists()) => certificate(cert),
             None if user.is_some() => self.password(user),
-            None => Ok(self.kerberos()),
+            None => self.kerberos(),
         }
     }
 
-    fn kerberos(&self) -> Login {
-        Login::Kerberos { principal: self.get("principal").map(str::to_owned) }
+    fn kerberos(&self) -> Result<Login, Failure> {
+        let keytab = self.get("keytab").map(str::to_owned);
+        let kerberos = crate::site::kerberos(self.get("principal").map(str::to_owned), keytab);
+        kerberos.map(Login::Kerberos).map_err(|error| wrong(error.to_string(), "mend Koji's profile"))
     }
 
     fn password(&self, user: Option<&str>) -> Result<Login, Failure> {
@@ -238,6 +240,8 @@ mod tests {
         check_login("authtype = password", "nobody is named who logs in to Koji");
         check_login("authtype = ssl", "no certificate to log in to Koji with");
         check_login("authtype = gssapi\nuser = me", "kerberos");
+        check_login("principal = p@R\nkeytab = /k", "kerberos");
+        check_login("keytab = /k", "principal and keytab of Koji's login go together: one of them is missing");
         check_login("authtype = magic", "authtype magic of Koji's profile is none that is known");
     }
 

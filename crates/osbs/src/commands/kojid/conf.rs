@@ -103,9 +103,12 @@ fn login(keys: &Keys<'_>, user: Option<&str>) -> Result<Login, Failure> {
     };
     match (user, keys.get("password")?) {
         (Some(user), Some(password)) => Ok(Login::Password { user, password: Secret::new(password) }),
-        _ if keys.get("keytab")?.is_some() => Ok(Login::Kerberos { principal: keys.get("principal")? }),
+        _ if keys.get("keytab")?.is_some() => {
+            let kerberos = crate::site::kerberos(keys.get("principal")?, keys.get("keytab")?);
+            kerberos.map(Login::Kerberos).map_err(|error| keys.wrong("keytab", &error.to_string()))
+        }
         _ => Err(wrong(format!(
-            "{} has neither cert nor user and password: the hub must know which host this is",
+            "{} has neither cert nor user and password, nor principal and keytab: the hub must know which host this is",
             keys.ini.file()
         ))),
     }
