@@ -201,7 +201,7 @@ fn archives_of_a_build_of_koji() {
 
     fs::write(folder.join("y-1.0.jar"), &other).expect("written");
     let done = world.build(&url, &["--target", TARGET]);
-    assert_eq!(done.code, 1, "{}\n{}", done.out, done.err);
+    assert_eq!(done.code, 4, "{}\n{}", done.out, done.err);
     assert!(done.err.contains(&format!("not {sum}")) && done.err.contains("org/x/y/1.0/y-1.0.jar"), "{}", done.err);
     check_nothing_left(&world);
 }

@@ -61,7 +61,7 @@ pub(super) enum ArtifactError {
         position: Position,
         /// `md5`, `sha1`, `sha256`.
         algorithm: &'static str,
-        /// As the repository says.
+        /// As the repository, or Koji, says.
         expected: String,
         /// As it is.
         found: String,
@@ -93,6 +93,8 @@ impl Classified for ArtifactError {
             Self::Urls { refused, .. } if refused.iter().all(|(_, text)| text.ends_with("allow it")) => {
                 ErrorKind::Policy
             }
+            // The checksum is Koji's, and so is the file.
+            Self::Checksum { position, .. } if position.file == super::KOJI_FILE => ErrorKind::Remote,
             Self::Urls { .. } | Self::Folder { .. } | Self::Checksum { .. } => ErrorKind::User,
             Self::Fetch { source, .. } => source.kind(),
             Self::Read { .. } => ErrorKind::Resource,
@@ -118,6 +120,9 @@ impl Classified for ArtifactError {
             }
             Self::Urls { allowed, .. } if !allowed.is_empty() && self.kind() == ErrorKind::Policy => allows(allowed),
             Self::Folder { .. } => Some("remove it from the repository, or make it a folder".to_owned()),
+            Self::Checksum { position, .. } if position.file == super::KOJI_FILE => {
+                Some("the file that Koji serves is not the one that was imported: ask its administrators".to_owned())
+            }
             Self::Checksum { .. } => {
                 Some("if the file was meant to change, correct its checksum in fetch-artifacts-url.yaml".to_owned())
             }
