@@ -266,7 +266,9 @@ fn the_cgroup_of_the_caller() {
 fn child_that_is_process_one() {
     assert_eq!(std::process::id(), 1);
     let machine = Machine::new().expect("only started for real");
-    assert_eq!(machine.output(&machine.spec("echo $$; ls -d /proc/[0-9]* | grep -c proc")), ["1", "3"]);
+    // The shell and what lists; whether the one that counts is there already is a matter of luck.
+    let seen = machine.output(&machine.spec("echo $$; ls -d /proc/[0-9]* | grep -c proc"));
+    assert!(seen == ["1", "2"] || seen == ["1", "3"], "{seen:?}");
     let cancel = CancellationToken::new();
     let outcome = run(&machine.runtime, &machine.spec("echo x; sleep 60"), &mut |_, _| cancel.cancel(), &cancel);
     assert!(matches!(outcome, Err(RuntimeError::Cancelled)));
