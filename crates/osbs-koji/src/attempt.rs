@@ -28,7 +28,7 @@ pub(crate) enum Trouble {
     Garbage(String),
     /// The program that logs in with Kerberos got no answer; one that is [`ErrorKind::Remote`]'s fault may come.
     Kerberos { problem: String, kind: ErrorKind },
-    /// Fault 1014, which says that nothing was done.
+    /// A fault that says that nothing was done, and that ends by itself: 1014, or 1001.
     Offline(Fault),
 }
 

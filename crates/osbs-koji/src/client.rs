@@ -6,7 +6,7 @@
 use crate::attempt::{History, Mended, Next, Sent, Trouble, after_fault, again};
 use crate::session::{Origin, Session, SessionMark, SessionProof, SessionStyle};
 use crate::wire::{self, Outgoing, RawUpload};
-use crate::{Effect, Fault, KojiError, Login, MethodCall, Retried, Server, Settings, Value, calls};
+use crate::{Effect, Fault, FaultCode, KojiError, Login, MethodCall, Retried, Server, Settings, Value, calls};
 use osbs_http::{AddressRule, Bytes, Timeouts, Transport, TransportConfig};
 use osbs_types::Secret;
 use std::fmt;
@@ -38,6 +38,12 @@ pub(crate) struct Inner {
     /// The hub looks at call numbers: from 1.35 on it says its version in every answer; from 1.31 to 1.34 it looks for them
     /// where no client sends them.
     counts: AtomicBool,
+}
+
+/// Nothing was done, and later it will be: maintenance, or a file that an upload still writes whose connection was cut, for the
+/// hub hears of that last.
+fn ends_by_itself(fault: &Fault) -> bool {
+    matches!(fault.class(), FaultCode::ServerOffline | FaultCode::LockError)
 }
 
 impl fmt::Debug for Koji {
@@ -276,7 +282,7 @@ impl Koji {
         let (started, hub) = (Instant::now(), self.inner.server.host());
         loop {
             let trouble = match self.cancellable(errand, mark).await? {
-                Ok(Err(fault)) if fault.class() == crate::FaultCode::ServerOffline => Trouble::Offline(fault),
+                Ok(Err(fault)) if ends_by_itself(&fault) => Trouble::Offline(fault),
                 Ok(said) => return Ok(said),
                 Err(trouble) => trouble,
             };

