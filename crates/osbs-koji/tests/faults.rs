@@ -85,8 +85,19 @@ async fn check_injury(injury: Injury, at: usize) {
 #[tokio::test]
 async fn one_fault_at_every_request() {
     use Injury::*;
-    let injuries =
-        [CutBefore, CutInRequest, CutAfter, CutInAnswer, Status500, Status502After, PageAfter, Offline, Expire, Close];
+    let injuries = [
+        CutBefore,
+        CutInRequest,
+        CutAfter,
+        CutInAnswer,
+        Status500,
+        Status502After,
+        PageAfter,
+        Offline,
+        Locked,
+        Expire,
+        Close,
+    ];
     for injury in injuries {
         for at in 0..SCENARIO.len() {
             check_injury(injury, at).await;

@@ -39,6 +39,8 @@ pub enum Injury {
     PageAfter,
     /// Fault 1014.
     Offline,
+    /// The file is locked by another upload.
+    Locked,
     /// The session is too old from now on.
     Expire,
     /// The session is closed from now on.
@@ -212,6 +214,9 @@ fn serve(stream: &TcpStream, counts: bool, state: &Mutex<State>, plan: &Arc<Plan
     state.seen.push(seen.clone());
     if let Some(Injury::Status500) = injury {
         return close(&http(500, "<h1>Internal Server Error</h1>"));
+    }
+    if let Some(Injury::Locked) = injury {
+        return close(&http(200, &encode_fault(&Fault::new(FaultCode::LockError, "another upload writes it"))));
     }
     if let Some(Injury::Offline) = injury {
         return close(&http(200, &encode_fault(&Fault::new(FaultCode::ServerOffline, "maintenance"))));
