@@ -38,7 +38,7 @@ const SCRATCH_INSTANCE: &str = "scratch";
     koji add-channel container\n  \
     koji add-host builder01.example.com x86_64\n  \
     koji add-host-to-channel builder01.example.com container\n\n\
-    Exit codes: 0 stopped by a signal; 2 the configuration; 3 the hub does not let us in, or another builder works under\n\
+    Exit codes: 0 stopped by a signal; 1 the configuration; 2 the command line; 3 the hub does not let us in, or another builder works under\n\
     our name; 4 the hub failed.")]
 pub(crate) struct KojidArgs {
     /// Configuration, with the keys of Koji's own builder
