@@ -2,23 +2,19 @@
 //! runner is dead, by whoever finds them ([`recover`]).
 
 use crate::database::{Database, advance};
-use crate::event_log::EventLog;
-use crate::event_reader::verdict;
 use crate::layout::{BuildPaths, Home, ring};
 use crate::lock;
 use crate::process_mark::{ProcessMark, boot_id};
 use crate::unrecorded;
-use osbs_cluster::{Build, ClusterError};
+use osbs_cluster::{Build, ClusterError, Conclusion, Ending, EventLog, Verdict, conclude, console_events};
 use osbs_sandbox::rooted::Root;
-use osbs_types::{BuildName, BuildState, ErrorKind, Event, EventKind, Failure, Level, LogLine, Timestamp};
+use osbs_types::{BuildName, BuildState, ErrorKind, Event, Timestamp};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// How much of the console is kept in the event log when a build died without saying why.
 const LAST_WORDS: u64 = 64 << 10;
-/// Logger of those lines.
-pub const CONSOLE_LOGGER: &str = "osbs.console";
 
 /// A build found dead and closed by [`recover`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +27,6 @@ pub struct Recovered {
     pub state: BuildState,
     /// Why.
     pub reason: String,
-}
-
-/// How a build's process ended, before its log was asked.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub state: BuildState,
-    /// For people, when the log holds no failure.
-    pub reason: Option<String>,
-    /// Its class, when the log holds no failure.
-    pub kind: ErrorKind,
 }
 
 /// The cgroup below which everything that a build starts belongs, as a path in every hierarchy. Removed with the build.
@@ -136,69 +122,18 @@ pub(crate) fn close(
     let paths = home.build(&build.namespace, &build.name);
     let mut trouble = cancel_children(home, database, build);
     trouble.extend(remove_leftovers(build, &paths));
-    let verdict = verdict(&paths.events());
-    let explained = verdict.failure.is_some();
-
-    // The reactor or a runner that died here may have told the end already.
-    let (state, told) = match verdict.end {
-        Some((state, reason)) => (state, Some(reason)),
-        None => (ending.state, None),
-    };
-    let well = matches!(state, BuildState::Complete | BuildState::Cancelled);
-    let failure = match verdict.failure {
-        Some(failure) => Some(failure),
-        None if well => None,
-        None => Some(unexplained(&ending)),
-    };
-    let reason = told.clone().flatten().or_else(|| match &failure {
-        // With the step: "killed by signal 9" may be said of a worker.
-        Some(failure) if state == BuildState::Failed => Some(match &failure.step {
-            Some(step) => format!("{step}: {failure}"),
-            None => failure.to_string(),
-        }),
-        _ => ending.reason.clone(),
-    });
-    let mut events = Vec::new();
-    if !well && told.is_none() {
-        events.extend(last_words(&paths));
-    }
-    let time = Timestamp::now();
-    events.extend(trouble.into_iter().map(|text| {
-        let line = LogLine::new("osbs.cluster", Level::Warning, text);
-        Event { time, kind: EventKind::Log(line) }
-    }));
-    if told.is_none() {
-        if !explained {
-            events.extend(failure.clone().map(|failure| Event { time, kind: EventKind::Failure(failure) }));
-        }
-        events.push(Event { time, kind: EventKind::State { state, reason: reason.clone() } });
-    }
+    let conclusion = conclude(&ending, Verdict::of_file(&paths.events()), || last_words(&paths), trouble);
     // A full disk must not keep the build open: its record matters more than its last lines.
-    let logged = EventLog::open(&paths.events()).and_then(|mut log| log.append_batch(&events));
-    let finished = record_end(database, build, state, reason, failure);
+    let logged = EventLog::open(&paths.events()).and_then(|mut log| log.append_batch(&conclusion.events));
+    let finished = record_end(database, build, conclusion);
     ring(&paths.bell())?;
     ring(&home.queue_bell())?;
     let finished = finished?;
     logged.map(|()| finished)
 }
 
-fn unexplained(ending: &Ending) -> Failure {
-    let message = ending.reason.clone().unwrap_or_else(|| "the build ended without saying why".to_owned());
-    let hint = if message.ends_with("signal 9") {
-        "somebody killed it, or the machine ran out of memory (dmesg tells); its last output stands at the end of its log"
-    } else {
-        "its last lines of output stand at the end of its log"
-    };
-    Failure::message(ending.kind, message).with_hint(hint)
-}
-
-fn record_end(
-    database: &mut Database,
-    build: &Build,
-    state: BuildState,
-    reason: Option<String>,
-    failure: Option<Failure>,
-) -> Result<Build, ClusterError> {
+fn record_end(database: &mut Database, build: &Build, conclusion: Conclusion) -> Result<Build, ClusterError> {
+    let Conclusion { state, reason, failure, .. } = conclusion;
     database.end_build(&build.namespace, &build.name, |stored| {
         if advance(&mut stored.build, state, reason) {
             stored.build.failure = failure;
@@ -277,10 +212,5 @@ fn last_words(paths: &BuildPaths) -> Vec<Event> {
     if console.read_exact_at(&mut bytes, start).is_err() {
         return Vec::new();
     }
-    let time = Timestamp::now();
-    bytes
-        .split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| Event { time, kind: EventKind::Log(LogLine::new(CONSOLE_LOGGER, Level::Error, line)) })
-        .collect()
+    console_events(&bytes)
 }

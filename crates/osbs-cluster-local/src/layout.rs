@@ -1,9 +1,9 @@
 //! Where things are in the home folder of a local cluster. Names are checked before they become paths.
 
+pub(crate) use osbs_cluster::storage;
 use osbs_cluster::{ClusterError, is_object_name};
 use osbs_types::BuildName;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,6 @@ pub struct Home {
 pub struct BuildPaths {
     /// The build's folder.
     pub dir: PathBuf,
-}
-
-/// Makes a storage error out of an I/O error.
-pub(crate) fn storage(action: &'static str, place: &Path) -> impl FnOnce(io::Error) -> ClusterError {
-    move |source| ClusterError::Storage { action, place: place.display().to_string(), source: source.into() }
 }
 
 /// Makes a folder and what is above it, for its owner only.

@@ -6,8 +6,6 @@
 
 mod database;
 mod ending;
-mod event_log;
-mod event_reader;
 mod launch;
 mod layout;
 mod local;
@@ -20,11 +18,9 @@ mod secret_mounts;
 mod unrecorded;
 mod watch;
 
-pub use ending::{CONSOLE_LOGGER, Recovered, build_cgroup, recover, unfinished_builds};
-pub use event_log::EventLog;
-pub use event_reader::{EventReader, STRAY_LOGGER};
+pub use ending::{Recovered, build_cgroup, recover, unfinished_builds};
 pub use launch::RunnerCommand;
 pub use layout::{BuildPaths, Home};
 pub use local::LocalCluster;
-pub use runner::{InsideCommand, run_build};
+pub use runner::run_build;
 pub use unrecorded::remove_unrecorded;

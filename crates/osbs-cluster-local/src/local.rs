@@ -2,8 +2,6 @@
 
 use crate::database::{Database, UNFINISHED, each_build, insert};
 use crate::ending::{recover_one, request_cancel};
-use crate::event_log::EventLog;
-use crate::event_reader::EventReader;
 use crate::launch::RunnerCommand;
 use crate::layout::{BuildPaths, Home, check_name, make_dir, ring, storage};
 use crate::objects::{Table, count_up};
@@ -12,8 +10,8 @@ use crate::{lock, secret_files};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use osbs_cluster::{
-    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, EventStream, NameRule, NewBuild, Reservation,
-    SecretData, StoredEvent, TextMap, WaitFor,
+    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, EventLog, EventReader, EventStream, NameRule,
+    NewBuild, Reservation, SecretData, StoredEvent, TextMap, WaitFor,
 };
 use osbs_types::{BuildName, BuildState, EventKind, Nvr, Timestamp};
 use std::path::{Path, PathBuf};

@@ -4,21 +4,19 @@
 //! the lock free knows that the runner is dead (`ending.rs`).
 
 use crate::database::{Database, Turn, advance, turn};
-use crate::ending::{Ending, close, recover_one, request_cancel};
-use crate::event_log::EventLog;
+use crate::ending::{close, recover_one, request_cancel};
 use crate::layout::{BuildPaths, Home, make_dir, ring, storage};
 use crate::lock;
 use crate::process_mark::ProcessMark;
 use crate::watch::Watch;
-use osbs_cluster::{Build, ClusterError};
+use osbs_cluster::{Build, ClusterError, Ending, EventLog, InsideCommand, judge};
 use osbs_sandbox::{Isolation, ProcessId, spawn_isolated};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Timestamp};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,26 +26,6 @@ const KILL: i32 = 9;
 const TELL_AGAIN: Duration = Duration::from_millis(250);
 /// How often a waiting runner makes sure that those before it still live.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-
-/// The program that runs inside a build, and what it may know of its surroundings.
-#[derive(Debug, Clone)]
-pub struct InsideCommand {
-    /// Usually this program itself.
-    pub program: PathBuf,
-    /// `inside-build --input osv3`.
-    pub args: Vec<OsString>,
-    /// Beside what the build brings: `PATH`, `OSBS_HOME`. Nothing else is inherited.
-    pub env: Vec<(OsString, OsString)>,
-    /// How long a cancelled build may take for its exit plugins before it is killed.
-    pub grace: Duration,
-}
-
-impl InsideCommand {
-    /// That program without arguments, 30 s of grace.
-    pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), grace: Duration::from_secs(30) }
-    }
-}
 
 /// Runs one build to its end, in this process. To be called from the main thread of a process that has no other.
 ///
@@ -287,33 +265,4 @@ fn inside_env(build: &Build, paths: &BuildPaths) -> Vec<(String, OsString)> {
     ];
     env.extend(ours.into_iter().map(|(k, v)| (k.to_owned(), v)));
     env
-}
-
-/// What the reactor's exit status says of the build.
-fn judge(status: ExitStatus, build: &Build, killed_after: Option<Duration>) -> Ending {
-    const CANCELLED: i32 = osbs_types::exit_code::CANCELLED as i32;
-    let cancelled = |reason: Option<String>| Ending {
-        state: BuildState::Cancelled,
-        reason: reason.or_else(|| build.reason.clone()),
-        kind: ErrorKind::Cancelled,
-    };
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Ending { state: BuildState::Complete, reason: None, kind: ErrorKind::Internal },
-        (_, Some(_)) if killed_after.is_some() => {
-            let seconds = killed_after.unwrap_or_default().as_secs();
-            cancelled(Some(format!("cancelled, and killed because it had not ended after {seconds} s")))
-        }
-        _ if build.cancel_requested => cancelled(None),
-        (Some(CANCELLED), _) => cancelled(Some("the build was told to stop".to_owned())),
-        (Some(code), _) => Ending {
-            state: BuildState::Failed,
-            reason: Some(format!("the build ended with exit code {code}")),
-            kind: ErrorKind::from_exit_code(u8::try_from(code).unwrap_or(u8::MAX)),
-        },
-        (None, signal) => Ending {
-            state: BuildState::Error,
-            reason: Some(format!("killed by signal {}", signal.unwrap_or_default())),
-            kind: ErrorKind::Resource,
-        },
-    }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong between a caller and a cluster.
 
-use osbs_types::{BuildName, BuildState, ErrorKind, Nvr};
+use osbs_types::{BuildName, BuildState, ErrorKind, Failure, Nvr};
+use std::path::Path;
 
 /// Where an error came from below a cluster: SQLite, a file, a server.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -15,6 +16,12 @@ pub enum ClusterError {
         /// The namespace asked.
         namespace: String,
         /// The name asked for.
+        build: BuildName,
+    },
+    /// The build was there, and somebody removed it from the cluster before it was finished.
+    #[error("build {build} was deleted from the cluster")]
+    Deleted {
+        /// The build.
         build: BuildName,
     },
     /// No such object of another kind.
@@ -117,6 +124,20 @@ pub enum ClusterError {
         /// Why.
         source: Cause,
     },
+    /// The way to the cluster is not as configured: a file of credentials, a certificate, a token, a permission.
+    #[error("cluster at {url}: {problem}")]
+    Access {
+        /// Its address.
+        url: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
+        /// Whose fault it is.
+        kind: ErrorKind,
+        /// What the part below said.
+        source: Option<Cause>,
+    },
     /// Something in the cluster is not as this program wrote it.
     #[error("{what} in {place} makes no sense")]
     Corrupt {
@@ -144,9 +165,37 @@ impl ClusterError {
             | Self::Finished { .. }
             | Self::Invalid { .. } => ErrorKind::User,
             Self::Withheld { .. } => ErrorKind::Policy,
-            Self::Storage { .. } | Self::NewerSchema { .. } | Self::Launch { .. } => ErrorKind::Resource,
+            Self::Storage { .. } | Self::NewerSchema { .. } | Self::Launch { .. } | Self::Deleted { .. } => {
+                ErrorKind::Resource
+            }
             Self::Unreachable { .. } => ErrorKind::Remote,
+            Self::Access { kind, .. } => *kind,
             Self::Corrupt { .. } | Self::Internal(_) => ErrorKind::Internal,
         }
     }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Access { hint, .. } => Some(hint.clone()),
+            Self::Unreachable { .. } => {
+                Some("check openshift_url and the network; kubectl cluster-info tells whether it is up".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// As it is shown on one screen.
+    pub fn to_failure(&self) -> Failure {
+        let failure = Failure::new(self.kind(), self);
+        match self.hint() {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// Makes a storage error out of an I/O error.
+pub fn storage(action: &'static str, place: &Path) -> impl FnOnce(std::io::Error) -> ClusterError {
+    move |source| ClusterError::Storage { action, place: place.display().to_string(), source: source.into() }
 }

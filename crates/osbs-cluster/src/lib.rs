@@ -7,9 +7,14 @@ mod build;
 mod capture;
 mod cluster;
 pub mod conformance;
+mod ending;
 mod error;
+mod event_log;
+mod event_reader;
+mod inside_command;
 mod memory;
 mod object;
+pub mod queue;
 mod release;
 mod secret_data;
 
@@ -19,7 +24,11 @@ pub use build::{
 };
 pub use capture::{Capture, CapturedCluster};
 pub use cluster::{Cluster, EventStream};
-pub use error::{Cause, ClusterError};
+pub use ending::{CONSOLE_LOGGER, Conclusion, Ending, Verdict, conclude, console_events, judge};
+pub use error::{Cause, ClusterError, storage};
+pub use event_log::EventLog;
+pub use event_reader::{EventParser, EventReader, LineReader, Lines, STRAY_LOGGER};
+pub use inside_command::InsideCommand;
 pub use memory::{MemoryCluster, Script};
 pub use release::{is_object_name, merge_build_config, next_release};
 pub use secret_data::SecretData;

@@ -4,8 +4,10 @@ use crate::Case;
 use crate::site::{Site, block_on, exact, kill, runner, script};
 use crate::{remains, secrets};
 use osbs_cluster::conformance::{self, Behaviour};
-use osbs_cluster::{BuildConfig, BuildFilter, Cluster, ClusterError, GitSource, NameRule, Slots};
-use osbs_cluster_local::{EventLog, EventReader, LocalCluster, RunnerCommand, recover};
+use osbs_cluster::{
+    BuildConfig, BuildFilter, Cluster, ClusterError, EventLog, EventReader, GitSource, NameRule, Slots,
+};
+use osbs_cluster_local::{LocalCluster, RunnerCommand, recover};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Level, LogLine};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -9,7 +9,8 @@ mod remains;
 mod secrets;
 mod site;
 
-use osbs_cluster_local::{InsideCommand, run_build};
+use osbs_cluster::InsideCommand;
+use osbs_cluster_local::run_build;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,8 +3,7 @@
 use crate::args::Global;
 use crate::site::{Connector, reservations};
 use clap::Args;
-use osbs_cluster::Cluster;
-use osbs_cluster_local::InsideCommand;
+use osbs_cluster::{Cluster, InsideCommand};
 use osbs_types::{BuildName, ErrorKind, Failure};
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -4,8 +4,7 @@
 //! write cut short (disk full, killed) leaves a torn line; the next writer closes it with a line end, and readers show it
 //! as an ordinary log line.
 
-use crate::layout::storage;
-use osbs_cluster::ClusterError;
+use crate::{ClusterError, storage};
 use osbs_types::{Event, EventKind, Timestamp};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

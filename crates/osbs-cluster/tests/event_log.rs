@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use osbs_cluster_local::{EventLog, EventReader, STRAY_LOGGER};
+use osbs_cluster::{EventLog, EventReader, STRAY_LOGGER};
 use osbs_types::{BuildState, Event, EventKind, Level, LogLine, Timestamp};
 use std::io::Write;
 use std::path::{Path, PathBuf};
