@@ -20,6 +20,7 @@ const RANKS: &[(&str, u8)] = &[
     ("osbs-pulp", 2),
     ("osbs-registry", 2),
     ("osbs-cluster", 2),
+    ("osbs-cluster-kubernetes", 3),
     ("osbs-cluster-local", 3),
     ("osbs-client", 3),
     ("osbs-fetch", 3),

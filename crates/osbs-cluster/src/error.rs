@@ -138,6 +138,46 @@ pub enum ClusterError {
         /// What the part below said.
         source: Option<Cause>,
     },
+    /// The cluster does not know who asks.
+    #[error(
+        "the cluster at {url} does not accept the login: the token or certificate is wrong, expired or revoked; get a new one"
+    )]
+    LoginRefused {
+        /// Its address.
+        url: String,
+        /// Its words.
+        source: Cause,
+    },
+    /// The cluster knows who asks, and does not let them.
+    #[error(
+        "the cluster at {url} does not allow to {verb} {resource} in namespace {namespace}: its administrator must grant that to the account in use"
+    )]
+    Forbidden {
+        /// Its address.
+        url: String,
+        /// The verb as RBAC has it: `create`, `watch`, ...
+        verb: &'static str,
+        /// The resource as RBAC has it: `jobs.batch`, `pods/log`, ...
+        resource: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// Its words: of a quota or an admission rule they tell more.
+        source: Cause,
+    },
+    /// The cluster answered with another error.
+    #[error("the cluster at {url} could not {verb} {resource}{}", name.as_ref().map_or_else(String::new, |name| format!(" {name}")))]
+    Answer {
+        /// Its address.
+        url: String,
+        /// The verb as RBAC has it.
+        verb: &'static str,
+        /// The resource as RBAC has it.
+        resource: &'static str,
+        /// The object asked for.
+        name: Option<String>,
+        /// Its words.
+        source: Cause,
+    },
     /// Something in the cluster is not as this program wrote it.
     #[error("{what} in {place} makes no sense")]
     Corrupt {
@@ -164,11 +204,11 @@ impl ClusterError {
             | Self::BuildConfigDiffers { .. }
             | Self::Finished { .. }
             | Self::Invalid { .. } => ErrorKind::User,
-            Self::Withheld { .. } => ErrorKind::Policy,
+            Self::Withheld { .. } | Self::LoginRefused { .. } | Self::Forbidden { .. } => ErrorKind::Policy,
             Self::Storage { .. } | Self::NewerSchema { .. } | Self::Launch { .. } | Self::Deleted { .. } => {
                 ErrorKind::Resource
             }
-            Self::Unreachable { .. } => ErrorKind::Remote,
+            Self::Unreachable { .. } | Self::Answer { .. } => ErrorKind::Remote,
             Self::Access { kind, .. } => *kind,
             Self::Corrupt { .. } | Self::Internal(_) => ErrorKind::Internal,
         }

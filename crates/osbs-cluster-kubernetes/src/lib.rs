@@ -1,0 +1,28 @@
+//! The cluster on Kubernetes: a build is a Job, its environment a Secret, its log ConfigMaps, its turn a Lease.
+//!
+//! [`KubernetesCluster`] is what callers see. There is no agent and no queue service: whoever creates, waits for, ends or
+//! clears builds makes a *pass* (`turns.rs`) that starts those whose turn it is. Inside the pod [`run_pod`] is the runner.
+//! Knows no plugins and no images, and reads neither environment nor files: `osbs` makes the connection.
+
+mod build_configs;
+mod client;
+mod closing;
+mod cluster;
+mod config_maps;
+mod gc;
+mod job;
+mod log;
+mod names;
+mod nvrs;
+mod pod_options;
+mod pod_reason;
+mod record;
+mod run_pod;
+mod secrets;
+mod turns;
+mod watch;
+
+pub use cluster::KubernetesCluster;
+pub use gc::Cleared;
+pub use pod_options::{HomeVolume, PodOptions, PodSecurity};
+pub use run_pod::run_pod;
