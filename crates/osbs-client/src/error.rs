@@ -147,8 +147,8 @@ pub enum ClientError {
         /// Their names.
         builds: Vec<String>,
     },
-    /// `openshift_url` names a cluster of a kind that is not there yet.
-    #[error("openshift_url {url} cannot be used: only builds on this machine are possible so far")]
+    /// `openshift_url` names no cluster.
+    #[error("openshift_url {url} cannot be used: it names neither a Kubernetes API nor a folder of this machine")]
     NoSuchCluster {
         /// The URL.
         url: String,
@@ -240,7 +240,11 @@ impl ClientError {
                 "remove the label release, or disable autorebuild in .osbs-repo-config".to_owned()
             }
             Self::IsolatedRunning { build } => format!("wait for it (osbs watch-build {build}) or cancel it"),
-            Self::NoSuchCluster { .. } => "leave openshift_url out, or write local:///DIR".to_owned(),
+            Self::NoSuchCluster { .. } => {
+                "write https://HOST[:PORT] or local:///DIR, or leave openshift_url out: kubeconfig, else this machine"
+                    .to_owned()
+            }
+            Self::Cluster(error) => return error.hint(),
             Self::NoSecret { secret, .. } => format!("put secret {secret} into the cluster, or remove the key"),
             Self::Git(error) => return error.hint(),
             _ => return None,

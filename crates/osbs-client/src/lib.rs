@@ -24,7 +24,9 @@ pub use demultiplex::{LogEntry, demultiplex_line, entries_of, strip_relayed_plat
 pub use error::ClientError;
 pub use logs::LogStream;
 pub use orchestrator::PreparedBuild;
-pub use osbs::{ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address, connect};
+pub use osbs::{
+    ClusterAddress, ClusterConnector, KubernetesServer, Osbs, OsbsParts, ReactorConfigText, cluster_address,
+};
 pub use repository::{RepositoryInfo, RequiredLabels};
 pub use request::{BuildRequest, Submitted, WorkerBuildRequest};
 pub use tokens::TokenSource;

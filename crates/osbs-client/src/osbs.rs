@@ -3,7 +3,7 @@
 use crate::error::ClientError;
 use crate::git::Git;
 use async_trait::async_trait;
-use osbs_cluster::{Build, BuildFilter, Cluster, ClusterError, EventStream, TextMap, WaitFor};
+use osbs_cluster::{Build, BuildFilter, Cluster, EventStream, TextMap, WaitFor};
 use osbs_config::{GeneralConfig, InstanceConfig, OsbsConf, Problem, Settings};
 use osbs_types::{Architecture, BuildName, Platform};
 use std::collections::BTreeMap;
@@ -13,42 +13,63 @@ use std::sync::Arc;
 /// Where an instance's builds run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterAddress {
-    /// On this machine, in the home folder of whoever calls.
+    /// Where the caller is: on this machine, in the home folder of whoever calls; in a build's pod, the pod's cluster.
     Home,
     /// On this machine, in that folder.
     Folder(PathBuf),
+    /// On Kubernetes.
+    Kubernetes(KubernetesServer),
 }
 
-/// The address behind `openshift_url`: absent = the home folder, `local:///DIR` = that folder.
+/// How the API server of a Kubernetes cluster is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KubernetesServer {
+    /// By its root URL, `https://HOST[:PORT]`.
+    Url(String),
+    /// By a context of a kubeconfig file, as kubectl does; the current one without a name.
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// The context.
+        context: Option<String>,
+    },
+    /// The cluster in which the caller's pod runs, by its service account.
+    InCluster,
+}
+
+/// `openshift_url` that stands for the cluster of the caller's pod.
+const IN_CLUSTER: &str = "kubernetes://in-cluster";
+
+/// The address behind `openshift_url`: `local:///DIR` = that folder, `https://HOST` = the Kubernetes API there,
+/// `kubernetes://in-cluster` = that of the pod. Absent: by `kubeconfig`, else the home folder.
 ///
 /// # Errors
-/// Any other URL: there are no other clusters yet.
+/// Any other URL: there are no other clusters.
 pub fn cluster_address(instance: &InstanceConfig) -> Result<ClusterAddress, ClientError> {
-    match instance.openshift_url.as_deref().filter(|url| !url.is_empty()) {
-        None => Ok(ClusterAddress::Home),
-        Some(url) => match url.strip_prefix("local://").filter(|path| path.starts_with('/')) {
-            Some(path) => Ok(ClusterAddress::Folder(PathBuf::from(path))),
-            None => Err(ClientError::NoSuchCluster { url: url.to_owned() }),
-        },
+    let Some(url) = instance.openshift_url.as_deref().filter(|url| !url.is_empty()) else {
+        let context = instance.kube_context.clone();
+        let by_file =
+            |path: &String| ClusterAddress::Kubernetes(KubernetesServer::Kubeconfig { path: path.clone(), context });
+        return Ok(instance.kubeconfig.as_ref().map_or(ClusterAddress::Home, by_file));
+    };
+    if let Some(path) = url.strip_prefix("local://").filter(|path| path.starts_with('/')) {
+        return Ok(ClusterAddress::Folder(PathBuf::from(path)));
     }
+    if url == IN_CLUSTER {
+        return Ok(ClusterAddress::Kubernetes(KubernetesServer::InCluster));
+    }
+    let is_http = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len());
+    if is_http {
+        return Ok(ClusterAddress::Kubernetes(KubernetesServer::Url(url.to_owned())));
+    }
+    Err(ClientError::NoSuchCluster { url: url.to_owned() })
 }
 
 /// Opens clusters, for whoever knows how.
 #[async_trait]
 pub trait ClusterConnector: Send + Sync {
-    /// The cluster at that address.
-    async fn connect(&self, address: &ClusterAddress, namespace: &str) -> Result<Arc<dyn Cluster>, ClusterError>;
-}
-
-/// Opens the cluster of an instance.
-///
-/// # Errors
-/// The instance names no cluster that exists, or it cannot be opened.
-pub async fn connect(
-    connector: &dyn ClusterConnector,
-    instance: &InstanceConfig,
-) -> Result<Arc<dyn Cluster>, ClientError> {
-    Ok(connector.connect(&cluster_address(instance)?, &instance.namespace).await?)
+    /// The cluster of an instance, whose section of `osbs.conf` is `section`.
+    async fn connect(&self, section: &str, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError>;
 }
 
 /// A server-side configuration, used unless the instance names a secret or ConfigMap.

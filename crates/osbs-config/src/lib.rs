@@ -23,8 +23,8 @@ pub use artifacts::{ArchivePattern, Checksums, KojiArtifacts, UrlArtifact, parse
 pub use container_yaml::{BuildMethod, Compose, ContainerYaml, GoModule, PlatformRule};
 pub use ini::{BrokenInterpolation, Ini, IniEntry, IniSection};
 pub use osbs_conf::{
-    BuildFrom, Effective, GeneralConfig, InstanceConfig, KeyInfo, KeyKind, Origin, OsbsConf, PlatformSection, Setting,
-    Settings, TokenSecret, known_keys,
+    BuildFrom, Effective, GeneralConfig, HomeVolume, InstanceConfig, KeyInfo, KeyKind, Origin, OsbsConf,
+    PlatformSection, PodConfig, PodSecurity, Setting, Settings, TokenSecret, known_keys,
 };
 pub use problem::{ConfigError, Parsed, Problem, ProblemKind, Severity};
 pub use reactor_config::{

@@ -6,12 +6,14 @@
 mod file;
 mod instance;
 mod keys;
+mod pods;
 mod settings;
 mod values;
 
 pub use file::{OsbsConf, PlatformSection};
 pub use instance::{GeneralConfig, InstanceConfig};
 pub use keys::{KeyInfo, KeyKind, known_keys};
+pub use pods::{HomeVolume, PodConfig, PodSecurity};
 pub use settings::{Effective, Origin, Setting, Settings};
 pub use values::{BuildFrom, TokenSecret};
 

@@ -73,7 +73,22 @@ fn the_file_inside() {
 #[test]
 fn no_key_is_missing_from_the_example() {
     // Keys that only we have are in no site's file yet.
-    let ours = ["pulp_image_archives"];
+    let ours = [
+        "pulp_image_archives",
+        "certificate_authority",
+        "kubeconfig",
+        "kube_context",
+        "service_account",
+        "pod_security",
+        "home_volume",
+        "image_pull_policy",
+        "image_pull_secrets",
+        "priority_class_name",
+        "low_priority_class_name",
+        "active_deadline_seconds",
+        "termination_grace_period_seconds",
+        "ttl_seconds_after_finished",
+    ];
     let missing: Vec<_> = known_keys()
         .iter()
         .map(|key| key.name)

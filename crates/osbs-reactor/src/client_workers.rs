@@ -6,7 +6,7 @@
 use crate::workers::{WorkerCluster, WorkerClusters, WorkerRequest};
 use async_trait::async_trait;
 use osbs_client::git::Git;
-use osbs_client::{ClientError, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, WorkerBuildRequest, connect};
+use osbs_client::{ClientError, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, WorkerBuildRequest};
 use osbs_cluster::{Build, Cluster};
 use osbs_config::{OsbsConf, Settings};
 use osbs_types::{ErrorKind, Failure};
@@ -68,7 +68,7 @@ impl WorkerClusters for ClientWorkers {
             settings = with_conf("default", [("namespace".to_owned(), self.namespace.clone())].into());
         }
         let instance = settings.resolve().map_err(|error| error.to_failure())?.value;
-        let cluster = connect(&*self.connector, &instance).await.map_err(failed)?;
+        let cluster = self.connector.connect(settings.instance(), &instance).await.map_err(failed)?;
         let build_json_dir = settings.general().build_json_dir;
         let parts = OsbsParts {
             settings,

@@ -1,6 +1,7 @@
 //! The values of one instance with their types.
 
 use super::keys::{INSTANCE, KeyKind, NODE_SELECTOR_PREFIX};
+use super::pods::{self, PodConfig};
 use super::settings::{Effective, Origin, Settings};
 use super::values::{self, BuildFrom, TokenSecret};
 use crate::problem::{ConfigError, Parsed, Problem, ProblemKind, Severity};
@@ -39,6 +40,12 @@ pub struct InstanceConfig {
     pub openshift_url: Option<String>,
     pub namespace: String,
     pub verify_ssl: bool,
+    /// Ours: PEM file with the certificates that may sign the server's.
+    pub certificate_authority: Option<String>,
+    /// Ours: the file that says where the cluster is and who one is there.
+    pub kubeconfig: Option<String>,
+    /// Ours: which context of `kubeconfig`; its current one when unset.
+    pub kube_context: Option<String>,
     pub use_auth: Option<bool>,
     /// The token itself; of the same source it goes before `token_file`.
     pub token: Option<Secret>,
@@ -71,6 +78,8 @@ pub struct InstanceConfig {
     pub module: Option<String>,
     /// From `build_from`, or from `build_image` or `build_imagestream`.
     pub build_from: Option<BuildFrom>,
+    /// Ours: builds as pods.
+    pub pods: PodConfig,
     pub koji_hub: Option<String>,
     pub koji_root: Option<String>,
     pub koji_certs_secret: Option<String>,
@@ -110,7 +119,7 @@ pub struct InstanceConfig {
     pub reactor_config_map: Option<String>,
     pub client_config_secret: Option<String>,
     pub token_secrets: Vec<TokenSecret>,
-    /// Ours: orchestrator builds a local cluster runs at once.
+    /// Ours: orchestrator builds that a cluster runs at once.
     pub max_concurrent_builds: Option<u32>,
     pub low_priority_node_selector: BTreeMap<String, String>,
     pub explicit_build_node_selector: BTreeMap<String, String>,
@@ -145,6 +154,8 @@ impl InstanceConfig {
             builder_build_json_dir: r.text("builder_build_json_dir").or(general.build_json_dir),
             openshift_url, use_auth, token, token_file,
             namespace: r.text("namespace").unwrap_or_default(), verify_ssl: r.verify_ssl(),
+            certificate_authority: r.text("certificate_authority"), kubeconfig: r.text("kubeconfig"),
+            kube_context: r.text("kube_context"),
             username: r.text("username"), password: r.text("password").map(Secret::new),
             use_kerberos: r.on("use_kerberos"), kerberos_keytab: r.text("kerberos_keytab"),
             kerberos_principal: r.text("kerberos_principal"), kerberos_ccache: r.text("kerberos_ccache"),
@@ -153,6 +164,7 @@ impl InstanceConfig {
             user: r.text("user"), tag: r.text("tag"), target: r.text("target"), yum_repourls: r.list("yum_repourls"),
             architecture: r.text("architecture"), scratch: r.flag("scratch"), flatpak: r.flag("flatpak"),
             module: r.text("module"), build_from: r.build_from(),
+            pods: r.pods(),
             koji_hub: r.text("koji_hub"), koji_root: r.text("koji_root"), koji_certs_secret: r.text("koji_certs_secret"),
             koji_use_kerberos: r.on("koji_use_kerberos"), koji_kerberos_keytab: r.text("koji_kerberos_keytab"),
             koji_kerberos_principal: r.text("koji_kerberos_principal"),
@@ -318,6 +330,27 @@ impl Resolver<'_> {
             "build_imagestream" => Some(BuildFrom::ImageStream(effective.value)),
             _ => self.checked(key, &effective.origin, values::build_from(&effective.value)),
         }
+    }
+
+    fn pods(&self) -> PodConfig {
+        let seconds = |key, least| self.number(key, least, u32::MAX);
+        PodConfig {
+            service_account: self.text("service_account"),
+            pod_security: self.parsed("pod_security", pods::pod_security).unwrap_or_default(),
+            home_volume: self.parsed("home_volume", pods::home_volume).unwrap_or_default(),
+            image_pull_policy: self.parsed("image_pull_policy", pods::image_pull_policy),
+            image_pull_secrets: self.list("image_pull_secrets"),
+            priority_class_name: self.text("priority_class_name"),
+            low_priority_class_name: self.text("low_priority_class_name"),
+            active_deadline_seconds: seconds("active_deadline_seconds", 1),
+            termination_grace_period_seconds: seconds("termination_grace_period_seconds", 1),
+            ttl_seconds_after_finished: seconds("ttl_seconds_after_finished", 0),
+        }
+    }
+
+    fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, ProblemKind>) -> Option<T> {
+        let effective = self.value(key)?;
+        self.checked(key, &effective.origin, parse(&effective.value))
     }
 
     fn checked<T>(&self, key: &str, origin: &Origin, value: Result<T, ProblemKind>) -> Option<T> {

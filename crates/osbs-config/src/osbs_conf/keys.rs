@@ -83,6 +83,8 @@ pub(super) const INSTANCE: &[KeyInfo] = &[
     // Connection
     key("openshift_url", Text), key("openshift_uri", Text), or("namespace", Text, "default"),
     or("verify_ssl", Boolean, "true"),
+    // Ours, for clusters that are Kubernetes: as kubectl has them.
+    key("certificate_authority", Text), key("kubeconfig", Text), key("kube_context", Text),
     // Authentication of the client
     key("use_auth", Boolean), key("token", Secret), key("token_file", Text), key("username", Text),
     key("password", Secret), or("use_kerberos", Boolean, "false"), key("kerberos_keytab", Text),
@@ -95,6 +97,11 @@ pub(super) const INSTANCE: &[KeyInfo] = &[
     key("flatpak", Boolean), key("module", Text),
     // Build image
     key("build_image", Text), key("build_imagestream", Text), key("build_from", Text),
+    // Ours: the pods of builds on Kubernetes
+    key("service_account", Text), or("pod_security", Text, "rootless"), or("home_volume", Text, "emptyDir"),
+    key("image_pull_policy", Text), key("image_pull_secrets", List), key("priority_class_name", Text),
+    key("low_priority_class_name", Text), key("active_deadline_seconds", Integer),
+    key("termination_grace_period_seconds", Integer), key("ttl_seconds_after_finished", Integer),
     // Koji
     old("koji_hub", Text), old("koji_root", Text), old("koji_certs_secret", Text),
     KeyInfo { default: Some("false"), ..old("koji_use_kerberos", Boolean) }, old("koji_kerberos_keytab", Text),
@@ -117,7 +124,7 @@ pub(super) const INSTANCE: &[KeyInfo] = &[
     // Orchestration
     or("can_orchestrate", Boolean, "false"), or("arrangement_version", Integer, "6"), key("reactor_config_secret", Text),
     key("reactor_config_map", Text), key("client_config_secret", Text), key("token_secrets", TokenSecrets),
-    // Ours: how many orchestrator builds a local cluster runs at once.
+    // Ours: how many orchestrator builds a cluster runs at once.
     key("max_concurrent_builds", Integer),
     // Node selectors
     key("low_priority_node_selector", NodeSelector), key("explicit_build_node_selector", NodeSelector),

@@ -22,7 +22,7 @@ pub enum BuildFrom {
     ImageStream(String),
 }
 
-fn bad(value: &str, expected: &str) -> ProblemKind {
+pub(super) fn bad(value: &str, expected: &str) -> ProblemKind {
     ProblemKind::BadValue { value: value.to_owned(), expected: expected.to_owned() }
 }
 

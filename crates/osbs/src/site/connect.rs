@@ -3,7 +3,7 @@
 use super::{ReactorConfigSource, program_path};
 use async_trait::async_trait;
 use osbs_client::git::Git;
-use osbs_client::{ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address};
+use osbs_client::{ClientError, ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address};
 use osbs_cluster::{Cluster, ClusterError};
 use osbs_cluster_local::{LocalCluster, RunnerCommand};
 use osbs_config::{InstanceConfig, Settings};
@@ -29,6 +29,8 @@ impl Connector {
         match cluster_address(instance).map_err(|e| e.to_failure())? {
             ClusterAddress::Home => Ok(self.default_home.clone()),
             ClusterAddress::Folder(folder) => Ok(folder),
+            // Commands still need a place for clones and images.
+            ClusterAddress::Kubernetes(_) => Ok(self.default_home.clone()),
         }
     }
 
@@ -52,12 +54,16 @@ impl Connector {
 
 #[async_trait]
 impl ClusterConnector for Connector {
-    async fn connect(&self, address: &ClusterAddress, namespace: &str) -> Result<Arc<dyn Cluster>, ClusterError> {
-        let home = match address {
-            ClusterAddress::Home => &self.default_home,
+    async fn connect(&self, _section: &str, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError> {
+        let home = match cluster_address(instance)? {
+            ClusterAddress::Home => self.default_home.clone(),
             ClusterAddress::Folder(folder) => folder,
+            ClusterAddress::Kubernetes(_) => {
+                let url = instance.openshift_url.clone().unwrap_or_default();
+                return Err(ClientError::NoSuchCluster { url });
+            }
         };
-        Ok(Arc::new(self.open(home, namespace)?))
+        Ok(Arc::new(self.open(&home, &instance.namespace)?))
     }
 }
 
