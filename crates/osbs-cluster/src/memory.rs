@@ -1,6 +1,7 @@
-//! A cluster that lives in memory, for tests of everything that talks to one. No process runs: a script says what each
-//! build does.
+//! A cluster that lives in memory, for tests and simulations of everything that talks to one. No process runs: a script
+//! says what each build does.
 
+use crate::queue::{Queued, decide};
 use crate::{
     Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, EventStream, NameRule, NewBuild, Reservation,
     SecretData, StoredEvent, TextMap, WaitFor, is_object_name, merge_build_config, next_release,
@@ -55,9 +56,16 @@ impl Script {
 type ScriptFor = dyn Fn(&Build) -> Script + Send + Sync;
 type FailCreate = dyn Fn(&NewBuild) -> Option<ClusterError> + Send + Sync;
 
+type Clock = dyn Fn() -> Timestamp + Send + Sync;
+
 #[derive(Default)]
 struct State {
     builds: Vec<(Build, Vec<Event>)>,
+    /// Name -> place in `builds`.
+    places: BTreeMap<BuildName, usize>,
+    /// Places of the builds that are not finished.
+    unfinished: Vec<usize>,
+    clock: Option<Arc<Clock>>,
     build_configs: BTreeMap<String, BuildConfig>,
     config_maps: BTreeMap<String, TextMap>,
     secrets: BTreeMap<String, SecretData>,
@@ -94,6 +102,13 @@ impl MemoryCluster {
         self
     }
 
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.lock().clock = Some(Arc::new(clock));
+        self
+    }
+
     /// Makes `create_build` fail where `refuse` gives an error.
     pub fn refuse_builds(&self, refuse: impl Fn(&NewBuild) -> Option<ClusterError> + Send + Sync + 'static) {
         self.lock().refuse = Some(Arc::new(refuse));
@@ -102,8 +117,9 @@ impl MemoryCluster {
     /// Ends a build that holds.
     pub fn finish(&self, name: &BuildName, state: BuildState, failure: Option<Failure>) {
         self.change(|s| {
-            if let Some((build, events)) = s.builds.iter_mut().find(|(build, _)| build.name == *name) {
-                end(build, events, state, failure);
+            let time = s.now();
+            if let Some((build, events)) = s.get_mut(name) {
+                end(build, events, time, state, failure);
             }
         });
     }
@@ -111,8 +127,9 @@ impl MemoryCluster {
     /// Appends an event to a build.
     pub fn emit(&self, name: &BuildName, kind: EventKind) {
         self.change(|s| {
-            if let Some((_, events)) = s.builds.iter_mut().find(|(build, _)| build.name == *name) {
-                events.push(Event { time: Timestamp::now(), kind });
+            let time = s.now();
+            if let Some((_, events)) = s.get_mut(name) {
+                events.push(Event { time, kind });
             }
         });
     }
@@ -143,11 +160,10 @@ impl MemoryCluster {
     }
 }
 
-fn end(build: &mut Build, events: &mut Vec<Event>, state: BuildState, failure: Option<Failure>) {
+fn end(build: &mut Build, events: &mut Vec<Event>, time: Timestamp, state: BuildState, failure: Option<Failure>) {
     if build.is_finished() {
         return;
     }
-    let time = Timestamp::now();
     if let Some(failure) = &failure {
         events.push(Event { time, kind: EventKind::Failure(failure.clone()) });
     }
@@ -159,49 +175,68 @@ fn end(build: &mut Build, events: &mut Vec<Event>, state: BuildState, failure: O
 }
 
 impl State {
-    fn may_run(&self, index: usize) -> bool {
-        let (build, _) = &self.builds[index];
-        let earlier = self.builds[..index].iter().filter(|(b, _)| !b.is_finished());
-        let in_turn =
-            build.build_config.is_none() || !earlier.clone().any(|(other, _)| other.build_config == build.build_config);
-        let slot_free = build.slots.as_ref().is_none_or(|slots| {
-            let group = |b: &Build| b.slots.as_ref().is_some_and(|s| s.group == slots.group);
-            let running = self.builds.iter().filter(|(b, _)| b.state == BuildState::Running && group(b)).count();
-            running < slots.max as usize
-        });
-        in_turn && slot_free
+    fn now(&self) -> Timestamp {
+        self.clock.as_ref().map_or_else(Timestamp::now, |clock| clock())
     }
 
+    fn get_mut(&mut self, name: &BuildName) -> Option<&mut (Build, Vec<Event>)> {
+        self.builds.get_mut(*self.places.get(name)?)
+    }
+
+    /// Passes until nothing more starts: a script may end its build at once.
     fn start_what_may_run(&mut self, script: &ScriptFor) {
-        for index in 0..self.builds.len() {
-            if self.builds[index].0.state >= BuildState::Running {
-                continue;
+        loop {
+            self.unfinished.retain(|place| !self.builds[*place].0.is_finished());
+            let (places, queued): (Vec<_>, Vec<_>) = self
+                .unfinished
+                .iter()
+                .filter_map(|place| Some((*place, Queued::of(&self.builds[*place].0, false)?)))
+                .unzip();
+            let pass = decide(&queued);
+            let start: Vec<_> = pass.start.iter().map(|index| places[*index]).collect();
+            let wait: Vec<_> = pass.wait.iter().map(|(index, why)| (places[*index], why.to_string())).collect();
+            for (place, reason) in wait {
+                self.hold_back(place, reason);
             }
-            let may_run = self.may_run(index);
-            let (build, events) = &mut self.builds[index];
-            let state = if may_run { BuildState::Running } else { BuildState::Pending };
-            if state == build.state {
-                continue;
+            for place in &start {
+                self.start(*place, script);
             }
-            let time = Timestamp::now();
-            build.state = state;
-            events.push(Event { time, kind: EventKind::State { state, reason: None } });
-            if may_run {
-                build.started = Some(time);
-                let script = script(build);
-                script.patch.apply(build);
-                events.extend(script.events.into_iter().map(|kind| Event { time, kind }));
-                if let Some(state) = script.end {
-                    end(build, events, state, script.failure);
-                }
+            if start.is_empty() {
+                return;
             }
         }
     }
 
+    fn hold_back(&mut self, place: usize, reason: String) {
+        let time = self.now();
+        let (build, events) = &mut self.builds[place];
+        if build.state != BuildState::Pending {
+            build.state = BuildState::Pending;
+            events.push(Event {
+                time,
+                kind: EventKind::State { state: BuildState::Pending, reason: Some(reason.clone()) },
+            });
+        }
+        build.reason = Some(reason);
+    }
+
+    fn start(&mut self, place: usize, script: &ScriptFor) {
+        let time = self.now();
+        let (build, events) = &mut self.builds[place];
+        build.state = BuildState::Running;
+        build.reason = None;
+        build.started = Some(time);
+        events.push(Event { time, kind: EventKind::State { state: BuildState::Running, reason: None } });
+        let script = script(build);
+        script.patch.apply(build);
+        events.extend(script.events.into_iter().map(|kind| Event { time, kind }));
+        if let Some(state) = script.end {
+            end(build, events, time, state, script.failure);
+        }
+    }
+
     fn find(&mut self, namespace: &str, name: &BuildName) -> Result<&mut (Build, Vec<Event>), ClusterError> {
-        self.builds
-            .iter_mut()
-            .find(|(build, _)| build.name == *name)
+        self.get_mut(name)
             .ok_or_else(|| ClusterError::BuildNotFound { namespace: namespace.to_owned(), build: name.clone() })
     }
 
@@ -222,16 +257,18 @@ impl State {
                 (name.parse().map_err(ClusterError::Internal)?, Some(config.last_version))
             }
         };
-        if self.builds.iter().any(|(build, _)| build.name == name) {
+        if self.places.contains_key(&name) {
             return Err(ClusterError::NameTaken {
                 kind: "Build",
                 name: name.to_string(),
                 namespace: namespace.to_owned(),
             });
         }
-        let created = Timestamp::now();
+        let created = self.now();
         let build = Build::from_new(namespace, name.clone(), number, new, created);
         let kind = EventKind::State { state: BuildState::New, reason: None };
+        self.places.insert(name.clone(), self.builds.len());
+        self.unfinished.push(self.builds.len());
         self.builds.push((build, vec![Event { time: created, kind }]));
         Ok(name)
     }
@@ -267,10 +304,11 @@ impl Cluster for MemoryCluster {
 
     async fn cancel_build(&self, name: &BuildName) -> Result<Build, ClusterError> {
         self.change(|state| {
+            let time = state.now();
             let (build, events) = state.find(&self.namespace, name)?;
             if !build.is_finished() {
                 build.cancel_requested = true;
-                end(build, events, BuildState::Cancelled, None);
+                end(build, events, time, BuildState::Cancelled, None);
             }
             Ok(())
         })?;
@@ -280,9 +318,10 @@ impl Cluster for MemoryCluster {
     async fn wait_build(&self, name: &BuildName, until: WaitFor) -> Result<Build, ClusterError> {
         let mut changes = self.changed.subscribe();
         loop {
-            let build = self.get_build(name).await?;
-            if until.is_reached(build.state) {
-                return Ok(build);
+            // Only what ends the wait is copied: every change of the cluster wakes all who wait.
+            let reached = until.is_reached(self.lock().find(&self.namespace, name)?.0.state);
+            if reached {
+                return self.get_build(name).await;
             }
             changes.changed().await.map_err(|_| ClusterError::Internal("the cluster is gone".to_owned()))?;
         }
@@ -319,7 +358,8 @@ impl Cluster for MemoryCluster {
 
     async fn active_builds(&self, group: Option<&str>) -> Result<usize, ClusterError> {
         let in_group = |b: &Build| group.is_none_or(|group| b.slots.as_ref().is_some_and(|slots| slots.group == group));
-        Ok(self.lock().builds.iter().filter(|(build, _)| !build.is_finished() && in_group(build)).count())
+        let state = self.lock();
+        Ok(state.unfinished.iter().filter(|place| in_group(&state.builds[**place].0)).count())
     }
 
     async fn ensure_build_config(&self, config: BuildConfig) -> Result<BuildConfig, ClusterError> {
@@ -396,11 +436,9 @@ impl Cluster for MemoryCluster {
 
     async fn reserve_nvr(&self, nvr: &Nvr, by: &BuildName) -> Result<Reservation, ClusterError> {
         let mut state = self.lock();
-        let reservation = state.nvrs.entry(nvr.clone()).or_insert_with(|| Reservation {
-            nvr: nvr.clone(),
-            by: by.clone(),
-            at: Timestamp::now(),
-        });
+        let at = state.now();
+        let reservation =
+            state.nvrs.entry(nvr.clone()).or_insert_with(|| Reservation { nvr: nvr.clone(), by: by.clone(), at });
         if reservation.by == *by {
             return Ok(reservation.clone());
         }
