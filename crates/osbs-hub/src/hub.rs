@@ -35,6 +35,8 @@ pub struct Settings {
     pub proxy_subjects: Vec<String>,
     /// Between two looks of the scheduler (`RunInterval` in Koji: 60 s there, and 1 s here, as we are small).
     pub schedule_interval: Duration,
+    /// Uploads that nobody has imported are removed so long after the last write; zero: never (`KeepUploads`).
+    pub keep_uploads: Duration,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             login_creates_user: true,
             proxy_subjects: Vec::new(),
             schedule_interval: Duration::from_secs(1),
+            keep_uploads: Duration::from_hours(24),
         }
     }
 }
@@ -151,6 +154,9 @@ pub(crate) struct HubState {
     pub long_requests: tokio::sync::Semaphore,
     /// Answers with the content of files are made so many at a time: each takes some 20 MiB at most.
     pub long_answers: tokio::sync::Semaphore,
+    /// Held while a file of an upload gets its place, and while a folder of uploads is removed. No call waits for the
+    /// database while it holds it.
+    pub upload_places: std::sync::Mutex<()>,
     clock: Clock,
     log: Log,
 }
@@ -202,6 +208,7 @@ impl Hub {
             hashing,
             long_requests,
             long_answers,
+            upload_places: std::sync::Mutex::default(),
             clock,
             log,
         });

@@ -39,6 +39,8 @@ impl Hub {
         let farewell = CancellationToken::new();
         let scheduler = tokio::spawn(crate::scheduler::run(self.state.clone()));
         let _stopped = tokio_util::task::AbortOnDropHandle::new(scheduler);
+        let clearing = tokio::spawn(crate::uploads::removal::run(self.state.clone()));
+        let _cleared = tokio_util::task::AbortOnDropHandle::new(clearing);
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { break };
             let (stream, address) = tokio::select! {

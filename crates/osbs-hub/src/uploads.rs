@@ -3,6 +3,8 @@
 //! Nothing is written through a symbolic link: where one lies, the file has been imported. Bytes go to disk as they come;
 //! no more than one piece is held in memory.
 
+pub(crate) mod removal;
+
 use crate::call::Call;
 use crate::call_error::{CallError, fault, refused};
 use crate::checksum::{Checksum, Sum};
@@ -21,7 +23,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What a raw upload's query says.
@@ -91,11 +93,19 @@ pub(crate) fn check_volume(name: &str) -> Result<(), CallError> {
 /// 1000.
 pub(crate) fn place(folder: &str, name: &str) -> Result<(PathBuf, String), CallError> {
     let name = file_name("upload filename", name)?;
+    Ok((upload_folder(folder)?, name.to_owned()))
+}
+
+/// The folder alone.
+///
+/// # Errors
+/// 1000.
+pub(crate) fn upload_folder(folder: &str) -> Result<PathBuf, CallError> {
     let folder = below("upload directory", folder)?;
     if folder.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b".")) {
         return Err(refused(format!("Invalid upload directory: {}", folder.display())));
     }
-    Ok((folder, name.to_owned()))
+    Ok(folder)
 }
 
 /// Refuses who may not write to a folder; the first who does owns it.
@@ -113,13 +123,17 @@ pub(crate) fn claim(tx: &Transaction<'_>, session: &Session, folder: &Path) -> R
         .optional()?;
     match owner {
         Some(owner) if owner == session.user_id => Ok(()),
-        Some(_) => Err(refused(format!("User {} is not owner of the upload directory: {path}", session.user_name))),
+        Some(_) => Err(not_owner(session, path)),
         None => {
             tx.prepare_cached("INSERT INTO upload_folders (path, user_id) VALUES (?, ?)")?
                 .execute(params![path, session.user_id])?;
             Ok(())
         }
     }
+}
+
+fn not_owner(session: &Session, path: &str) -> CallError {
+    refused(format!("User {} is not owner of the upload directory: {path}", session.user_name))
 }
 
 /// Whether `claim` would write anything: if not, a reader is enough.
@@ -129,6 +143,17 @@ pub(crate) fn is_claimed(tx: &Transaction<'_>, folder: &Path) -> Result<bool, Ca
     }
     let sql = "SELECT EXISTS (SELECT 1 FROM upload_folders WHERE path = ?)";
     Ok(tx.prepare_cached(sql)?.query_row([folder.to_string_lossy()], |row| row.get(0))?)
+}
+
+/// Claims the folder anew if it was removed after it had been claimed, and before anything was in it again.
+///
+/// # Errors
+/// Somebody else was quicker.
+pub(crate) fn keep_claim(hub: &HubState, session: &Session, folder: &Path) -> Result<(), CallError> {
+    if hub.database.transaction(Access::Read, |tx| is_claimed(tx, folder))? {
+        return Ok(());
+    }
+    hub.database.transaction(Access::Write, |tx| claim(tx, session, folder))
 }
 
 fn check_task(tx: &Transaction<'_>, session: &Session, id: i64) -> Result<(), CallError> {
@@ -192,10 +217,7 @@ impl Writing {
     /// 1000: a link or a folder is there, or a file that the piece would begin anew; 1001: another upload writes it.
     pub(crate) fn begin(hub: &HubState, upload: RawUpload) -> Result<Self, CallError> {
         let RawUpload { folder, name, offset, verify, overwrite } = upload;
-        let root = open_folder(hub, &folder, true)?.ok_or_else(|| refused("The upload directory is gone"))?;
-        check_destination(&root, &name, offset == Some(0) && !overwrite)?;
-        let mut file = root.open_for_update(Path::new(&name), 0o644).map_err(files)?;
-        lock(&root, &file, &name)?;
+        let mut file = open_locked(hub, &folder, &name, offset == Some(0) && !overwrite)?;
         let begin = match offset {
             None => file.seek(SeekFrom::End(0)).map_err(io_error)?,
             Some(offset) => {
@@ -253,6 +275,17 @@ impl Writing {
     }
 }
 
+/// Opens a file of an upload, with its folder made, and locks it. `anew`: it must not be there.
+fn open_locked(hub: &HubState, folder: &Path, name: &str, anew: bool) -> Result<File, CallError> {
+    // What is open and locked keeps its folder from being removed; until then this does.
+    let _held = hub.upload_places.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = open_folder(hub, folder, true)?.ok_or_else(|| refused("The upload directory is gone"))?;
+    check_destination(&root, name, anew)?;
+    let file = root.open_for_update(Path::new(name), 0o644).map_err(files)?;
+    lock(&root, &file, name)?;
+    Ok(file)
+}
+
 fn check_destination(root: &Root, name: &str, anew: bool) -> Result<(), CallError> {
     match root.lstat(Path::new(name)).map_err(files)?.map(|node| node.kind) {
         Some(NodeKind::Symlink) => Err(refused(format!("destination is a symlink: {name}"))),
@@ -299,11 +332,8 @@ pub(crate) fn write_piece(hub: &HubState, piece: &Piece<'_>) -> Result<bool, Cal
             return Ok(false);
         }
     }
-    let root = open_folder(hub, folder, true)?.ok_or_else(|| refused("The upload directory is gone"))?;
     let is_log = Path::new(name).extension().is_some_and(|extension| extension == "log");
-    check_destination(&root, name, *offset == Some(0) && !is_log)?;
-    let mut file = root.open_for_update(Path::new(name), 0o644).map_err(files)?;
-    lock(&root, &file, name)?;
+    let mut file = open_locked(hub, folder, name, *offset == Some(0) && !is_log)?;
     if *offset == Some(0) || (offset.is_none() && *size == Some(length)) {
         file.set_len(0).map_err(io_error)?;
     }
@@ -398,7 +428,10 @@ async fn receive(
         if !claimed {
             hub.database.transaction(Access::Write, |tx| claim(tx, &session, &upload.folder))?;
         }
-        Writing::begin(&hub, upload)
+        let folder = upload.folder.clone();
+        let writing = Writing::begin(&hub, upload)?;
+        keep_claim(&hub, &session, &folder)?;
+        Ok(writing)
     });
     let mut writing = begun.await?;
     let mut waiting = Vec::new();

@@ -187,8 +187,9 @@ impl Run {
     }
 }
 
-/// What a run does last with Koji: gives back what it has reserved and not imported, and ends its session. A hub that does not
-/// answer is not waited for: the record of the reservation stays for the runner, and a session ends by itself.
+/// What a run does last with Koji: gives back what it has reserved and not imported, removes what it has uploaded for
+/// nothing, and ends its session. A hub that does not answer is not waited for: the record of the reservation stays for the
+/// runner, and a session ends by itself.
 pub(crate) async fn leave(run: &mut Run) {
     if tokio::time::timeout(AT_THE_END, reservation::give_back(run)).await.is_err() {
         run.log().warning("Koji does not answer: the build's runner gives the reservation back, or `osbs gc`");
@@ -196,6 +197,12 @@ pub(crate) async fn leave(run: &mut Run) {
     }
     if let Some(koji) = run.koji.get() {
         let client = koji.client.cancelled_by(&CancellationToken::new());
+        if run.has_failed() && run.owns_koji_upload_dir {
+            let site = KojiSite { client: client.clone(), ..koji.clone() };
+            let removal = reservation::remove_uploads(&site, run.koji_upload_dir.as_deref());
+            // The hub's own clearing does what cannot be done now.
+            let _ = tokio::time::timeout(AT_THE_END, removal).await;
+        }
         let _ = tokio::time::timeout(AT_THE_END, client.log_out()).await;
     }
 }

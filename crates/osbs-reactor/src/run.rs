@@ -75,6 +75,8 @@ pub struct Run {
     pub workers: BTreeMap<String, WorkerBuild>,
     /// The folder of this build in Koji's upload area; the same for all workers.
     pub koji_upload_dir: Option<String>,
+    /// The folder was chosen here, and not by an orchestrator: if nothing comes of it, it is removed from here.
+    pub owns_koji_upload_dir: bool,
     /// The build that is reserved in Koji for this one, until it is imported.
     pub koji_reservation: Option<osbs_koji::Reservation>,
     /// Parameters of worker builds to be replaced: for all platforms (`None`) or one.
@@ -127,6 +129,7 @@ impl Run {
             images_to_remove: Vec::new(),
             workers: BTreeMap::new(),
             koji_upload_dir: None,
+            owns_koji_upload_dir: false,
             koji_reservation: None,
             build_kwarg_overrides: BTreeMap::new(),
             facts: Map::new(),

@@ -8,14 +8,14 @@ use osbs_koji::{Build, BuildState, TaskState, calls};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use world::distribution::packages_with_dnf;
 use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER, while_away};
+use world::hub_proxy::{self, Fate};
 use world::inspect::{Process, kill_9, worker_of};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
 
@@ -292,6 +292,7 @@ fn reservations_are_given_back() {
     assert_ne!(done.code, 0, "{}", done.out);
     assert_eq!(built(&hub, "bad-container-1-1").state, BuildState::Failed);
     check_no_reservation(&world, &hub);
+    assert!(upload_folders(&hub).is_empty());
 
     for (number, runner_too) in [(1, false), (2, true)] {
         let url = world.layered("slow", &format!("RUN sleep 600 # {number}"));
@@ -396,51 +397,66 @@ fn other_arrangements_end_in_koji_too() {
     check_nothing_left(&world);
 }
 
-/// Stands between builds and a hub, and loses the answer to the first import. Its threads end with the process.
+/// Stands between builds and a hub, and loses the answer to the first import.
 fn losing_the_first_import(hub: u16) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    let lost = Arc::new(AtomicBool::new(false));
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let lost = Arc::clone(&lost);
-            std::thread::spawn(move || pass_on(client, hub, &lost));
-        }
-    });
-    port
+    let lost = AtomicBool::new(false);
+    hub_proxy::before(
+        hub,
+        Arc::new(move |_, _, body| match body {
+            Some(body) if hub_proxy::calls(body, "CGImport") && !lost.swap(true, Ordering::SeqCst) => Fate::AnswerLost,
+            _ => Fate::Passed,
+        }),
+    )
 }
 
-/// One request and its answer, unless that is to be lost.
-fn pass_on(client: TcpStream, hub: u16, lost: &AtomicBool) -> Option<()> {
-    let mut reader = BufReader::new(client.try_clone().ok()?);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        let lower = line.to_ascii_lowercase();
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if !lower.starts_with("connection:") {
-            head.push_str(&line);
+/// The same, and keeps every import from the hub until the build that asks for it is gone.
+fn keeping_imports(hub: u16, asked: Arc<AtomicBool>) -> u16 {
+    hub_proxy::before(
+        hub,
+        Arc::new(move |_, _, body| match body {
+            Some(body) if hub_proxy::calls(body, "CGImport") => {
+                asked.store(true, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_mins(2));
+                Fate::Answered(String::new())
+            }
+            _ => Fate::Passed,
+        }),
+    )
+}
+
+/// The upload folders that are there.
+fn upload_folders(hub: &TestHub) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for kind in ["koji-upload", "koji-promote"] {
+        for folder in fs::read_dir(hub.topdir.join("work").join(kind)).into_iter().flatten().flatten() {
+            found.insert(format!("{kind}/{}", folder.file_name().display()));
         }
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let mut server = TcpStream::connect(("127.0.0.1", hub)).ok()?;
-    server.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).ok()?;
-    server.write_all(&body).ok()?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer).ok()?;
-    let imports = body.windows(30).any(|window| window == b"<methodName>CGImport</methodNa");
-    if imports && !lost.swap(true, Ordering::SeqCst) {
-        return None;
+    found
+}
+
+/// A build that is killed when everything is uploaded leaves no upload folder, nor its reservation.
+#[test]
+fn uploads_of_a_killed_build_are_removed() {
+    if !can_run() {
+        return;
     }
-    let mut client = client;
-    client.write_all(&answer).ok()
+    let world = World::new();
+    let lenient = "skip_koji_check_for_base_image: true\n";
+    let hub = site(&world, &["web-container"], lenient);
+    let asked = Arc::new(AtomicBool::new(false));
+    let proxy = keeping_imports(hub.port, Arc::clone(&asked));
+    configure(&world, &format!("http://127.0.0.1:{proxy}/kojihub"), IMPORTER, "", lenient);
+    let name = world.submit(&world.layered("web", "RUN true"), &["--target", TARGET]);
+    wait_for("the build asks for its import", 180, || asked.load(Ordering::SeqCst));
+    let folders = upload_folders(&hub);
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    kill_9(world.process(&name, Process::Reactor).expect("a reactor"));
+    wait_for("the build is closed", 60, || world.record(&name)["finished"].is_string());
+    wait_for("the upload folder is removed", 60, || upload_folders(&hub).is_empty());
+    wait_for("the reservation is given back", 60, || built(&hub, "web-container-1-1").state == BuildState::Canceled);
+    wait_for("and its record removed", 60, || !world.run(&["config", "list"]).out.contains("koji-reservation"));
+    check_no_reservation(&world, &hub);
 }
 
 /// An import that is done and whose answer is lost is found; one that is refused is one clear error, and moves no name.
@@ -466,6 +482,7 @@ fn imports_that_go_wrong() {
     check_no_reservation(&world, &hub);
 
     // Somebody to whom the content generator was not granted: before anything is built, or in the end.
+    let imported = upload_folders(&hub);
     let url = world.layered("refused", "RUN true");
     for (more, part) in
         [("", "refused CGInitBuild"), ("  reserve_build: false\n", "Koji refuses the import of refused-container-1-1")]
@@ -474,6 +491,7 @@ fn imports_that_go_wrong() {
         let done = build(&world, &url);
         assert_eq!(done.code, 3, "{}\n{}", done.out, done.err);
         assert!(done.err.contains(part) && done.err.contains("grant-cg-access"), "{}", done.err);
+        assert_eq!(upload_folders(&hub), imported, "what was refused leaves no uploads");
     }
     let tags = world.tags("test/refused");
     assert!(!tags.iter().any(|tag| tag == "latest" || tag == "1"), "no name has moved: {tags:?}");

@@ -119,10 +119,10 @@ impl Journal {
     pub(super) fn complete(&self, top: &Root) -> Result<(), RootedError> {
         for Move { from, to } in &self.moves {
             let target = relative(parent(from), &self.build_folder.join(to));
-            top.symlink(&target, from)?;
+            gone_is_fine(top.symlink(&target, from))?;
         }
         for Move { from, .. } in &self.moves {
-            top.sync_folder(parent(from))?;
+            gone_is_fine(top.sync_folder(parent(from)))?;
         }
         self.discard(top);
         Ok(())
@@ -166,6 +166,14 @@ pub(super) fn recover(
         found += 1;
     }
     Ok(found)
+}
+
+/// The folder of the uploads may have been removed since.
+fn gone_is_fine(done: Result<(), RootedError>) -> Result<(), RootedError> {
+    match done {
+        Err(error) if error.is_not_found() => Ok(()),
+        done => done,
+    }
 }
 
 fn parent(path: &Path) -> &Path {

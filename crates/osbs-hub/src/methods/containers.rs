@@ -2,7 +2,7 @@
 
 use super::{Answer, Method, tasks, write};
 use crate::call::{Call, Id};
-use crate::call_error::fault;
+use crate::call_error::{CallError, fault};
 use crate::parameters::{Default, Parameter, optional, or, required};
 use crate::role::{Role, has_permission};
 use crate::tasks::{DEFAULT_PRIORITY, NewTask, create};
@@ -19,12 +19,20 @@ pub(crate) const METHODS: &[Method] = &[
     write("createContainer", Role::TaskOwner, PARAMETERS, |call| submit(call, "createContainer")),
 ];
 
-fn submit(call: &mut Call<'_>, method: &str) -> Answer {
-    let owner = call.user()?.user_id;
+/// The priority that a caller asks for, relative to the usual one.
+///
+/// # Errors
+/// 1004: only an administrator's tasks go before the others.
+pub(super) fn priority(call: &Call<'_>) -> Result<i64, CallError> {
     let extra = call.int_or_nil("priority")?.unwrap_or(0);
-    if extra < 0 && !has_permission(call.tx, owner, "admin")? {
+    if extra < 0 && !has_permission(call.tx, call.user()?.user_id, "admin")? {
         return Err(fault(FaultCode::ActionNotAllowed, "only admins may create high-priority tasks"));
     }
+    Ok(DEFAULT_PRIORITY.saturating_add(extra))
+}
+
+fn submit(call: &mut Call<'_>, method: &str) -> Answer {
+    let (owner, priority) = (call.user()?.user_id, priority(call)?);
     let opts = match call.value("opts") {
         Value::Nil => Value::Struct(Struct::new()),
         opts => opts.clone(),
@@ -36,7 +44,7 @@ fn submit(call: &mut Call<'_>, method: &str) -> Answer {
         owner,
         channel_id: tasks::channel(call.tx, &channel)?,
         arch: "noarch",
-        priority: DEFAULT_PRIORITY.saturating_add(extra),
+        priority,
         parent: None,
         label: None,
     };

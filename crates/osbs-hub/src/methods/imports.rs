@@ -47,6 +47,8 @@ pub(crate) const METHODS: &[Method] = &[
         access: Access::Read,
         call: upload,
     },
+    // None of Koji's: there uploads stay until the site's own clearing takes them.
+    write("osbs.removeUploads", Role::LoggedIn, &[required("path")], remove),
     read(
         "checkUpload",
         &[required("path"), required("name"), optional("verify"), optional("tail"), optional("volume")],
@@ -157,7 +159,14 @@ fn upload(call: &mut Call<'_>) -> Answer {
         database.transaction(Access::Write, |tx| uploads::claim(tx, user, &folder))?;
     }
     let piece = Piece { folder: &folder, name: &name, offset, size, sum: digest(call)?, data: &data };
-    Ok(uploads::write_piece(call.hub, &piece)?.into())
+    let written = uploads::write_piece(call.hub, &piece)?;
+    uploads::keep_claim(call.hub, user, &folder)?;
+    Ok(written.into())
+}
+
+fn remove(call: &mut Call<'_>) -> Answer {
+    let folder = uploads::upload_folder(call.str("path")?)?;
+    Ok(uploads::removal::remove_own(call.tx, call.hub, call.user()?, &folder)?.into())
 }
 
 fn check(call: &mut Call<'_>) -> Answer {

@@ -13,6 +13,7 @@ mod events;
 mod history;
 mod host_calls;
 mod hosts;
+mod images;
 mod imports;
 pub(crate) mod inheritance;
 pub(crate) mod login;
@@ -79,6 +80,7 @@ const AREAS: &[&[Method]] = &[
     history::METHODS,
     host_calls::METHODS,
     hosts::METHODS,
+    images::METHODS,
     imports::METHODS,
     inheritance::METHODS,
     login::METHODS,

@@ -1,6 +1,6 @@
 //! What the hub says about itself: its methods, its versions.
 
-use super::{Answer, Method, all, find, read};
+use super::{Answer, Method, all, find, images, read};
 use crate::call::Call;
 use crate::call_error::refused;
 use crate::parameters::{Default, Parameter, or, required};
@@ -27,9 +27,14 @@ fn names() -> Vec<&'static str> {
     names
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "what a handler gives")]
-fn list_methods(_: &mut Call<'_>) -> Answer {
-    Ok(Value::Array(names().into_iter().map(Value::from).collect()))
+fn list_methods(call: &mut Call<'_>) -> Answer {
+    let mut offered = Vec::new();
+    for name in names() {
+        if images::is_offered(call.tx, name)? {
+            offered.push(Value::from(name));
+        }
+    }
+    Ok(Value::Array(offered))
 }
 
 /// What `koji list-api` shows.

@@ -11,5 +11,6 @@ mod harness;
 mod imports;
 mod official_client;
 mod process;
+mod removal;
 mod tasks;
 mod uploads;

@@ -176,3 +176,36 @@ fn a_refused_task_goes_to_nobody_who_refused_it() {
     plain = hub.login("builder");
     assert_eq!(plain.fault("host.getHost", []), 1002, "it is not exclusive");
 }
+
+/// Root file systems: a task in the channel of those who make them, offered only where there is somebody.
+#[test]
+fn image_tasks_are_for_image_builders() {
+    let hub = hub(true);
+    let (admin, mwells) = (hub.login("kojiadmin"), hub.login("mwells"));
+    let offered = || {
+        let methods = hub.call("system.listMethods", Arguments::none()).unwrap();
+        methods.as_array().unwrap().contains(&"buildImageOz".into())
+    };
+    let arches = || Value::Array(vec!["x86_64".into()]);
+    let ask = |client: &Client<'_>| {
+        let opts = Value::members([("format", Value::Array(vec!["docker".into()]))]);
+        let arguments = ["base".into(), "1".into(), arches(), TAG.into(), "http://tree/$arch".into(), opts];
+        client.call("buildImageOz", Arguments::of(arguments)).map_err(|fault| fault.code)
+    };
+    assert!(!offered());
+    assert_eq!(ask(&mwells), Err(1004), "it needs the permission `image`");
+    admin.ok("addHost", ["imagebuilder".into(), arches()]);
+    admin.ok("addHostToChannel", ["imagebuilder".into(), "image".into()]);
+    assert!(offered());
+    admin.ok("disableHost", ["imagebuilder".into()]);
+    assert!(!offered());
+    admin.ok("grantPermission", ["mwells".into(), "image".into()]);
+    let id = ask(&mwells).unwrap().as_int().unwrap();
+    let task = hub.call("getTaskInfo", Arguments::of([id.into(), true.into()])).unwrap();
+    assert_eq!((task.get("method"), task.get("arch")), (&"image".into(), &"noarch".into()));
+    assert_eq!(task.get("priority"), &Value::Int(20));
+    let request = task.get("request").as_array().unwrap();
+    assert_eq!((&request[0], request[2].clone(), request.len()), (&"base".into(), arches(), 6));
+    let channel = hub.call("getChannel", Arguments::of(["image".into()])).unwrap();
+    assert_eq!(task.get("channel_id"), channel.get("id"));
+}

@@ -36,6 +36,12 @@ pub fn check_upload(directory: &str, name: &str) -> MethodCall<Option<CheckedUpl
     })
 }
 
+/// `osbs.removeUploads`: removes an upload folder of ours that no import will take; false: there was none. A call of
+/// `osbs hub`: Koji's own has none such, refuses it, and leaves old uploads to its site's clearing.
+pub fn remove_uploads(directory: &str) -> MethodCall<bool> {
+    MethodCall::new("osbs.removeUploads", positional([directory.into()]), Value::into_bool)
+}
+
 /// `uploadFile`: a block of bytes with its SHA-256; false if it came otherwise. Offset -1 ends the file, with the size and
 /// digest of the whole. For hubs without raw uploads.
 pub fn upload_file(

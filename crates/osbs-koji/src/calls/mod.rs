@@ -20,7 +20,7 @@ pub use builds::{
     get_next_release, list_archives, list_builds, list_rpms, list_tagged, list_tags, tag_build, tag_build_bypass,
     untag_build,
 };
-pub use imports::{cg_import, cg_init_build, cg_refund_build, check_upload, upload_file};
+pub use imports::{cg_import, cg_init_build, cg_refund_build, check_upload, remove_uploads, upload_file};
 pub use sessions::{
     exclusive_session, get_api_version, get_koji_version, get_logged_in_user, get_perms, get_session_info, login,
     logout, logout_child, renewing, ssl_login, subsession,

@@ -5,6 +5,7 @@
 //! by the run itself, else by whoever next finds the record of a build that has ended.
 
 use super::metadata::CONTENT_GENERATOR;
+use super::upload::upload_directory;
 use super::{KojiSite, connect, paths};
 use crate::events::Logger;
 use crate::plugin::PluginError;
@@ -46,6 +47,9 @@ struct Record {
     /// `koji` of config.yaml: which hub, and where the login is. What the build was asked for is not kept when it has ended.
     #[serde(default)]
     koji: Value,
+    /// Where the build's uploads are.
+    #[serde(default)]
+    uploads: Option<String>,
 }
 
 /// What became of a wish to reserve.
@@ -71,9 +75,9 @@ pub struct LeftReservation {
 }
 
 impl Record {
-    fn of(nvr: &Nvr, asked: f64, koji: Value) -> Self {
+    fn of(nvr: &Nvr, asked: f64, koji: Value, uploads: Option<String>) -> Self {
         let (name, version, release) = (nvr.name().to_owned(), nvr.version().to_owned(), nvr.release().to_owned());
-        Self { name, version, release, asked, build_id: None, start_ts: None, koji }
+        Self { name, version, release, asked, build_id: None, start_ts: None, koji, uploads }
     }
 
     fn nvr(&self) -> String {
@@ -122,9 +126,10 @@ fn now(run: &Run) -> f64 {
 /// The hub does not let us, or does not answer.
 pub(crate) async fn reserve(run: &mut Run, koji: &KojiSite, nvr: &Nvr) -> Result<Reserved, PluginError> {
     let map = map_of(&run.build.name);
+    let uploads = upload_directory(run, None);
     for _ in 0..TRIES {
         let section = run.site_config().raw().get("koji").cloned().unwrap_or_default();
-        let mut record = Record::of(nvr, now(run), section);
+        let mut record = Record::of(nvr, now(run), section, Some(uploads.clone()));
         run.services.cluster.put_config_map(&map, &record.data()).await?;
         run.koji_asked = true;
         let call = calls::cg_init_build(CONTENT_GENERATOR, nvr.name(), nvr.version(), nvr.release());
@@ -209,6 +214,8 @@ async fn try_to_give_back(run: &mut Run) -> Result<(), PluginError> {
         match koji.ask(calls::cg_refund_build(CONTENT_GENERATOR, build_id, &token, state)).await {
             Ok(()) => {
                 run.log().info(format!("the reservation of build {build_id} in Koji is given back"));
+                remove_uploads(&koji, run.koji_upload_dir.as_deref()).await?;
+                run.owns_koji_upload_dir = false;
                 return Ok(forget(run).await?);
             }
             // Given back already, or imported after all; or the answer was lost: the hub tells.
@@ -221,12 +228,23 @@ async fn try_to_give_back(run: &mut Run) -> Result<(), PluginError> {
         Ok(data) => {
             if let Some(record) = record_in(&data) {
                 free(&koji, &record).await?;
+                remove_uploads(&koji, record.uploads.as_deref()).await?;
             }
         }
         Err(ClusterError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(forget(run).await?)
+}
+
+/// Removes what was uploaded, where the hub can do that. One of Koji's own cannot: there the site's own clearing does.
+pub(super) async fn remove_uploads(koji: &KojiSite, directory: Option<&str>) -> Result<(), KojiError> {
+    let Some(directory) = directory else { return Ok(()) };
+    match koji.ask(calls::remove_uploads(directory)).await {
+        // It has no such call; or it still writes there, and removes the folder when it has become old.
+        Err(error) if error.fault().is_some() => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 fn record_in(data: &TextMap) -> Option<Record> {
@@ -291,7 +309,10 @@ async fn give_back_one(
         }
     }
     let koji = connect(&config, transport, log).await?;
-    let freed = free(&koji, record).await;
+    let freed = match free(&koji, record).await {
+        Ok(()) => remove_uploads(&koji, record.uploads.as_deref()).await,
+        freed => freed,
+    };
     // A session that is not closed ends by itself.
     let _ = koji.client.log_out().await;
     Ok(freed?)
@@ -302,7 +323,7 @@ mod tests {
     use super::*;
 
     fn record(build_id: Option<i64>, start_ts: Option<f64>) -> Record {
-        Record { build_id, start_ts, ..Record::of(&Nvr::new("web", "7", "3").unwrap(), 1000.0, Value::Null) }
+        Record { build_id, start_ts, ..Record::of(&Nvr::new("web", "7", "3").unwrap(), 1000.0, Value::Null, None) }
     }
 
     fn build(state: BuildState, cg: Option<&str>, start_ts: Option<f64>) -> Build {

@@ -180,7 +180,7 @@ async fn a_reservation_without_an_answer_is_given_back_and_made_anew() {
         }
         "CGInitBuild" if count.fetch_add(1, Ordering::SeqCst) == 0 => Answer::Lost,
         "CGInitBuild" => Answer::Is(json!({"build_id": 37, "token": "t"})),
-        "cancelBuild" => Answer::Is(json!(true)),
+        "cancelBuild" | "osbs.removeUploads" => Answer::Is(json!(true)),
         other => panic!("{other} is not expected"),
     });
     let mut test = run_at(&hub, DOCKERFILE).await;
@@ -197,7 +197,7 @@ async fn check_refund(cancelled: bool, refund: Answer, expected_state: i64, canc
         "getBuild" => Answer::Is(Value::Null),
         "CGInitBuild" => Answer::Is(json!({"build_id": 37, "token": "hunter2hunter2"})),
         "CGRefundBuild" => refund.clone(),
-        "cancelBuild" => Answer::Is(json!(true)),
+        "cancelBuild" | "osbs.removeUploads" => Answer::Is(json!(true)),
         other => panic!("{other} is not expected"),
     });
     let mut test = run_at(&hub, DOCKERFILE).await;
@@ -209,6 +209,8 @@ async fn check_refund(cancelled: bool, refund: Answer, expected_state: i64, canc
         vec![json!("atomic-reactor"), json!(37), json!("hunter2hunter2"), json!({ "state": expected_state })];
     assert_eq!(asked, [expected]);
     assert_eq!(hub.calls("cancelBuild").len(), cancels);
+    let uploads = test.run.koji_upload_dir.clone().unwrap();
+    assert_eq!(hub.calls("osbs.removeUploads"), [vec![json!(uploads)]]);
     assert_eq!(records(&test).await.len(), left);
     // Once is enough.
     super::reservation::give_back(&mut test.run).await;
@@ -231,13 +233,13 @@ async fn check_left(start_ts: f64, state: i64, cancels: usize) {
             found["start_ts"] = json!(start_ts);
             Answer::Is(found)
         }
-        "cancelBuild" => Answer::Is(json!(true)),
+        "cancelBuild" | "osbs.removeUploads" => Answer::Is(json!(true)),
         other => panic!("{other} is not expected"),
     });
     let test = run_at(&hub, DOCKERFILE).await;
     let section = test.run.config.raw()["koji"].clone();
     let record = json!({"name": "web", "version": "7", "release": "1", "asked": 17.0, "build_id": 37, "start_ts": 17.5,
-                        "koji": section});
+                        "koji": section, "uploads": "koji-upload/1.x"});
     let data = [("reservation.json".to_owned(), record.to_string())].into();
     test.cluster.put_config_map("gone-1-koji-reservation", &data).await.unwrap();
     // That of a build that still runs is not touched.
@@ -248,6 +250,7 @@ async fn check_left(start_ts: f64, state: i64, cancels: usize) {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].build.as_str(), found[0].nvr.as_str(), &found[0].outcome), ("gone-1", "web-7-1", &Ok(())));
     assert_eq!(hub.calls("cancelBuild").len(), cancels);
+    assert_eq!(hub.calls("osbs.removeUploads"), [vec![json!("koji-upload/1.x")]]);
     assert_eq!(records(&test).await, ["test-1-koji-reservation"]);
 }
 

@@ -19,3 +19,26 @@ pub(crate) async fn upload(run: &Run, koji: &KojiSite, file: &BuildFile, directo
     // What the metadata says of it would not be true any more.
     Err(PluginError::internal(format!("{name} had {} bytes and has {}", file.facts.size, sent.size)))
 }
+
+/// `KIND/SECONDS.LETTERS`: a folder of Koji's upload area that no other attempt has.
+fn new_directory(kind: &str) -> String {
+    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let letters: String = (0..8).map(|_| char::from(LETTERS[rand::random::<u32>() as usize % 52])).collect();
+    let seconds = osbs_types::Timestamp::now().as_microsecond() as f64 / 1e6;
+    format!("{kind}/{seconds}.{letters}")
+}
+
+/// The folder of this build: the request's, the orchestrator's, else a new one.
+pub(crate) fn upload_directory(run: &mut Run, said: Option<&str>) -> String {
+    match (&run.koji_upload_dir, said) {
+        (Some(known), _) => known.clone(),
+        (None, Some(said)) => run.koji_upload_dir.insert(said.to_owned()).clone(),
+        (None, None) => own_directory(run, "koji-upload"),
+    }
+}
+
+/// A new folder, which is ours to remove if nothing comes of it.
+pub(crate) fn own_directory(run: &mut Run, kind: &str) -> String {
+    run.owns_koji_upload_dir = true;
+    run.koji_upload_dir.insert(new_directory(kind)).clone()
+}

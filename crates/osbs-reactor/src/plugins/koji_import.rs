@@ -2,10 +2,9 @@
 //!
 //! A scratch build is not imported: its metadata is uploaded, and a line of the log says where it is.
 
-use super::koji_upload::upload_directory;
 use crate::koji::import::{METADATA, import, upload_metadata};
 use crate::koji::metadata::{combined, name_only_image};
-use crate::koji::upload::upload;
+use crate::koji::upload::{upload, upload_directory};
 use crate::koji::{KojiArgs, facts, log_files, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;

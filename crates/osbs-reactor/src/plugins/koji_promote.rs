@@ -1,12 +1,12 @@
 //! `koji_promote`: makes the build in Koji from within the one worker (arrangements 1 and 2; `reactor.md` 3.5.6, 3.6).
 
 use super::koji_tag_build::tag;
-use super::koji_upload::{archive_or_error, new_directory};
+use super::koji_upload::archive_or_error;
 use crate::koji::fragment::{BuildFile, SaidTags, buildroot, image_output, manifests_output, operator_manifests};
 use crate::koji::import::import;
 use crate::koji::metadata::{FileFacts, metadata};
 use crate::koji::task::PatienceArgs;
-use crate::koji::upload::upload;
+use crate::koji::upload::{own_directory, upload};
 use crate::koji::{KojiArgs, facts, log_files, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginResult, PluginType};
 use crate::run::Run;
@@ -55,7 +55,7 @@ impl Plugin for KojiPromote {
             return Ok(Done::Skipped("the build has failed".to_owned()));
         }
         let koji = run.needed_koji(&self.koji).await?;
-        let directory = new_directory("koji-promote");
+        let directory = own_directory(run, "koji-promote");
         let machine = Platform::native();
         let mut archive = archive_or_error(run, &machine)?;
         let logs =

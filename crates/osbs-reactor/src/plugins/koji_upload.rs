@@ -8,7 +8,7 @@ use crate::koji::fragment::{
     BuildFile, SaidTags, archive, buildroot, image_output, manifests_output, operator_manifests,
 };
 use crate::koji::metadata::metadata;
-use crate::koji::upload::upload;
+use crate::koji::upload::{upload, upload_directory};
 use crate::koji::{KojiArgs, log_files, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
@@ -49,20 +49,6 @@ const FRAGMENT_KEY: &str = "metadata.json";
 /// The ConfigMap of a build's metadata.
 pub(super) fn config_map_of(build: &BuildName) -> String {
     format!("{build}-md")
-}
-
-/// `KIND/SECONDS.LETTERS`: a folder of Koji's upload area that no other attempt has.
-pub(super) fn new_directory(kind: &str) -> String {
-    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let letters: String = (0..8).map(|_| char::from(LETTERS[rand::random::<u32>() as usize % 52])).collect();
-    let seconds = osbs_types::Timestamp::now().as_microsecond() as f64 / 1e6;
-    format!("{kind}/{seconds}.{letters}")
-}
-
-/// The folder of this build: the request's, the orchestrator's, else a new one.
-pub(crate) fn upload_directory(run: &mut Run, said: Option<&str>) -> String {
-    let new = || said.map_or_else(|| new_directory("koji-upload"), str::to_owned);
-    run.koji_upload_dir.get_or_insert_with(new).clone()
 }
 
 /// The archive, without which there is nothing to import.

@@ -10,6 +10,8 @@ pub enum Fate {
     Passed,
     /// The connection is cut after so many bytes of the body; the hub gets no more of it.
     CutAfter(usize),
+    /// The hub does it, and nobody hears of it.
+    AnswerLost,
     /// Answered in the hub's place.
     Answered(String),
 }
@@ -17,6 +19,12 @@ pub enum Fate {
 /// Asked of a request: its head, the length of its body and, the second time, the body. Only a body that was not read yet
 /// can be cut.
 pub type Decide = dyn Fn(&str, usize, Option<&[u8]>) -> Fate + Send + Sync;
+
+/// Whether a request calls this method.
+pub fn calls(body: &[u8], method: &str) -> bool {
+    let name = format!("<methodName>{method}</methodName>");
+    body.windows(name.len()).any(|window| window == name.as_bytes())
+}
 
 /// A proxy before the hub on this port; its own port.
 pub fn before(hub: u16, decide: Arc<Decide>) -> u16 {
@@ -36,13 +44,12 @@ fn pass_on(mut client: TcpStream, hub: u16, decide: &Decide) -> Option<()> {
     let (head, length) = read_head(&mut reader)?;
     let cut = match decide(&head, length, None) {
         Fate::CutAfter(bytes) => Some(bytes.min(length)),
-        Fate::Passed | Fate::Answered(_) => None,
+        Fate::Passed | Fate::Answered(_) | Fate::AnswerLost => None,
     };
     let mut body = vec![0; cut.unwrap_or(length)];
     reader.read_exact(&mut body).ok()?;
-    if cut.is_none()
-        && let Fate::Answered(answer) = decide(&head, length, Some(&body))
-    {
+    let fate = if cut.is_none() { decide(&head, length, Some(&body)) } else { Fate::Passed };
+    if let Fate::Answered(answer) = fate {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\n";
         return client.write_all(format!("{head}content-length: {}\r\n\r\n{answer}", answer.len()).as_bytes()).ok();
     }
@@ -55,6 +62,9 @@ fn pass_on(mut client: TcpStream, hub: u16, decide: &Decide) -> Option<()> {
     }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
+    if matches!(fate, Fate::AnswerLost) {
+        return None;
+    }
     client.write_all(&answer).ok()
 }
 

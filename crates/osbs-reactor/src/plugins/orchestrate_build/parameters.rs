@@ -1,7 +1,7 @@
 //! Parameters of worker builds (`reactor.md` 3.3.2, 3.3.3).
 
+use crate::koji::upload::upload_directory;
 use crate::plugin::PluginError;
-use crate::plugins::koji_upload::upload_directory;
 use crate::run::Run;
 use osbs_dockerfile::find_label;
 use osbs_types::{Phase, Platform};

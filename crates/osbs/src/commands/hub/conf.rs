@@ -33,6 +33,9 @@ pub(super) const EXAMPLE: &str = "\
 # DisableURLSessions = no
 # Bytes; raw uploads are exempt.
 # MaxRequestLength = 4194304
+
+# So many hours after the last write, uploads that nobody has imported are removed; 0: never.
+# KeepUploads = 24
 ";
 
 /// The settings.
@@ -78,6 +81,7 @@ impl HubConf {
                 "checkclientip" => settings.check_client_ip = value.yes_or_no()?,
                 "disableurlsessions" => settings.disable_url_sessions = value.yes_or_no()?,
                 "maxrequestlength" => settings.max_request_length = value.number()? as usize,
+                "keepuploads" => settings.keep_uploads = Duration::from_secs(3600 * value.number()?),
                 name => conf.complaints.push(format!("{file}:{}: {name} means nothing here", entry.key_at.0)),
             }
         }
