@@ -16,6 +16,7 @@ mod names;
 mod nvrs;
 mod pod_options;
 mod pod_reason;
+mod pods;
 mod record;
 mod run_pod;
 mod secrets;

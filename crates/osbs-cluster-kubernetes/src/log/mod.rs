@@ -1,21 +1,29 @@
-//! The event log of a build: chunks in ConfigMaps, the pod's log, and the reader that joins them.
+//! The event log of a build on Kubernetes: in the pod a file; from there lines on standard output, for those who follow it,
+//! and ConfigMaps, which stay as long as the Job.
 
-use crate::KubernetesCluster;
-use osbs_cluster::{Build, ClusterError, EventStream};
-use osbs_types::BuildName;
+pub(crate) mod archive;
+pub(crate) mod chunk;
+mod merge;
+mod plan;
+pub(crate) mod pod_log;
+mod reader;
+#[cfg(test)]
+mod simulation;
 
-/// The first line of every log, computable from the record: state New.
-#[allow(dead_code, reason = "to come")]
-pub(crate) fn first_line(_build: &Build) -> Vec<u8> {
-    Vec::new()
+pub(crate) use reader::events;
+
+use osbs_cluster::Build;
+use osbs_types::{BuildState, Event, EventKind};
+
+/// The first line of every log: state New. It follows from the record, so readers show it before there is a pod.
+pub(crate) fn first_line(build: &Build) -> Vec<u8> {
+    let kind = EventKind::State { state: BuildState::New, reason: None };
+    line_of(&Event { time: build.created, kind })
 }
 
-/// The events of a build behind offset `from`.
-pub(crate) async fn events(
-    _cluster: &KubernetesCluster,
-    _name: &BuildName,
-    _from: u64,
-    _follow: bool,
-) -> Result<EventStream, ClusterError> {
-    Err(ClusterError::Internal("not written yet".to_owned()))
+/// An event as a line of the log.
+pub(crate) fn line_of(event: &Event) -> Vec<u8> {
+    let mut line = serde_json::to_vec(event).expect("an event is made of strings and numbers");
+    line.push(b'\n');
+    line
 }

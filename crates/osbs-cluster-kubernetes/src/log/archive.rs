@@ -1,0 +1,77 @@
+//! The archive of a log: its chunks as ConfigMaps, written by the pod's runner or by whoever closes a dead build, read by
+//! everybody. Whoever makes a chunk first has made it.
+
+use super::chunk::{ChunkHead, ClosedChunk, LOG_LABEL, Piece, chunk_name, head, unpack};
+use crate::KubernetesCluster;
+use crate::client::{asked, code};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ListParams, PostParams};
+use osbs_cluster::ClusterError;
+use osbs_types::BuildName;
+
+/// Whose chunk it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Ours, be it from an earlier call whose answer was lost.
+    Ours,
+    /// Somebody else made another one of that number: the build was closed by them.
+    Theirs,
+}
+
+/// The Job as an owner: what it owns goes with it.
+pub(crate) fn owned_by(build: &BuildName, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        name: build.to_string(),
+        uid: uid.to_owned(),
+        ..OwnerReference::default()
+    }
+}
+
+impl KubernetesCluster {
+    /// Heads of the chunks of a build, in order.
+    pub(crate) async fn chunk_heads(&self, build: &BuildName) -> Result<Vec<ChunkHead>, ClusterError> {
+        let with_label = ListParams::default().labels(&format!("{LOG_LABEL}={build}"));
+        let found = self.api::<ConfigMap>().list_metadata(&with_label).await;
+        let found = found.map_err(self.failed(asked("list", "configmaps"), None))?;
+        let mut heads = found.items.iter().map(|item| head(&item.metadata)).collect::<Result<Vec<_>, _>>()?;
+        heads.sort_unstable_by_key(|head| head.index);
+        Ok(heads)
+    }
+
+    /// A chunk; nothing if it is not there.
+    pub(crate) async fn chunk(&self, name: &str) -> Result<Option<Piece>, ClusterError> {
+        let found = self.api::<ConfigMap>().get_opt(name).await;
+        let found = found.map_err(self.failed(asked("get", "configmaps"), Some(name)))?;
+        found.as_ref().map(unpack).transpose()
+    }
+
+    /// Stores a chunk of the build whose Job has that uid.
+    pub(crate) async fn store_chunk(
+        &self,
+        build: &BuildName,
+        uid: &str,
+        index: u32,
+        chunk: &ClosedChunk,
+        last: bool,
+    ) -> Result<Stored, ClusterError> {
+        let api = self.api::<ConfigMap>();
+        let map = chunk.config_map(build, index, last, owned_by(build, uid));
+        let error = match api.create(&PostParams::default(), &map).await {
+            Ok(_) => return Ok(Stored::Ours),
+            Err(error) => error,
+        };
+        let name = chunk_name(build, index);
+        if code(&error) != Some(409) {
+            return Err(self.failed(asked("create", "configmaps"), Some(&name))(error));
+        }
+        let theirs = api.get(&name).await.map_err(self.failed(asked("get", "configmaps"), Some(&name)))?;
+        // An attempt of ours that was made though its answer was lost is the same, byte for byte.
+        let same = theirs.binary_data == map.binary_data
+            && theirs.metadata.labels == map.metadata.labels
+            && theirs.metadata.annotations == map.metadata.annotations;
+        Ok(if same { Stored::Ours } else { Stored::Theirs })
+    }
+}
