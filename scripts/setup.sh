@@ -6,7 +6,7 @@ set -euo pipefail
 
 need_rust=1.95
 demo_packages=(git make gcc libc6-dev runc docker-registry qemu-user-static rpm dnf createrepo-c curl ca-certificates uidmap)
-test_packages=(g++ skopeo umoci buildah perl python3 python3-venv python3-dev python3-gssapi python3-rpm libkrb5-dev krb5-kdc krb5-admin-server krb5-user postgresql python3-aiosmtpd nginx-light openssl gpg gpg-agent busybox-static jq sqlite3 strace attr xfsprogs libcap2-bin bzip2 xz-utils zstd groff-base)
+test_packages=(g++ skopeo umoci buildah perl python3 python3-venv python3-dev python3-gssapi python3-rpm libkrb5-dev krb5-kdc krb5-admin-server krb5-user postgresql python3-aiosmtpd nginx-light openssl gpg gpg-agent busybox-static jq sqlite3 strace attr xfsprogs libcap2-bin bzip2 xz-utils zstd groff-base etcd-server containerd containernetworking-plugins golang-go golang-github-modern-go-reflect2-dev golang-github-json-iterator-go-dev dpkg-dev iproute2 iptables socat)
 
 stop() {
   printf 'setup: %s\n' "$1" >&2

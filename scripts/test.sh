@@ -18,11 +18,12 @@ step format cargo fmt --all --check
 step layout cargo xtask tidy
 step dependencies scripts/supply-chain.sh "$cache"
 step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
-# Programs from PyPI that real tests start, once a cache.
+# Programs that real tests start, from PyPI and from Debian's source, once a cache.
 mkdir -p "$cache"
 OSBS_TEST_CACHE=$(cd "$cache" && pwd)
 export OSBS_TEST_CACHE
 [ -n "${OSBS_TEST_SKIP_REAL:-}" ] || step pulp scripts/pulp.sh install "$cache"
+[ -n "${OSBS_TEST_SKIP_REAL:-}" ] || step kubernetes scripts/kubernetes.sh install "$cache"
 # A test that hangs must end as a failure, with what the others said: each program of tests has its time, and all have.
 runner="target.'cfg(all())'.runner=[\"$PWD/scripts/run-test-program.sh\", \"15m\"]"
 step tests timeout --foreground --kill-after=10 60m cargo --config "$runner" test --workspace --no-fail-fast
