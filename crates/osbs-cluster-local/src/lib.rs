@@ -16,7 +16,6 @@ mod runner;
 mod secret_files;
 mod secret_mounts;
 mod unrecorded;
-mod watch;
 
 pub use ending::{Recovered, build_cgroup, recover, unfinished_builds};
 pub use launch::RunnerCommand;

@@ -5,13 +5,12 @@ use crate::ending::{recover_one, request_cancel};
 use crate::launch::RunnerCommand;
 use crate::layout::{BuildPaths, Home, check_name, make_dir, ring, storage};
 use crate::objects::{Table, count_up};
-use crate::watch::Watch;
 use crate::{lock, secret_files};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use osbs_cluster::{
-    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, EventLog, EventReader, EventStream, NameRule,
-    NewBuild, Reservation, SecretData, StoredEvent, TextMap, WaitFor,
+    Build, BuildConfig, BuildFilter, BuildPatch, Cluster, ClusterError, EventLog, EventReader, EventStream, FileWatch,
+    NameRule, NewBuild, Reservation, SecretData, StoredEvent, TextMap, WaitFor,
 };
 use osbs_types::{BuildName, BuildState, EventKind, Nvr, Timestamp};
 use std::path::{Path, PathBuf};
@@ -198,7 +197,7 @@ impl Cluster for LocalCluster {
                 return Ok(build);
             }
             match &watch {
-                None => watch = Some(Watch::new(&[&self.build_paths(name).bell()])),
+                None => watch = Some(FileWatch::new(&[&self.build_paths(name).bell()])),
                 Some(watch) => watch.changed(LOOK_AROUND).await,
             }
         }
@@ -334,7 +333,7 @@ struct Follower {
     cluster: LocalCluster,
     name: BuildName,
     reader: EventReader,
-    watch: Option<Watch>,
+    watch: Option<FileWatch>,
     follow: bool,
     /// The build was seen finished: what the log holds from now on is all there will be.
     ended: bool,
@@ -358,7 +357,7 @@ impl Follower {
             }
             let paths = self.cluster.build_paths(&self.name);
             match &self.watch {
-                None => self.watch = Some(Watch::new(&[&paths.events(), &paths.bell()])),
+                None => self.watch = Some(FileWatch::new(&[&paths.events(), &paths.bell()])),
                 Some(watch) => watch.changed(LOOK_AROUND).await,
             }
         }

@@ -8,8 +8,7 @@ use crate::ending::{close, recover_one, request_cancel};
 use crate::layout::{BuildPaths, Home, make_dir, ring, storage};
 use crate::lock;
 use crate::process_mark::ProcessMark;
-use crate::watch::Watch;
-use osbs_cluster::{Build, ClusterError, Ending, EventLog, InsideCommand, judge};
+use osbs_cluster::{Build, ClusterError, Ending, EventLog, FileWatch, InsideCommand, judge};
 use osbs_sandbox::{Isolation, ProcessId, spawn_isolated};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Timestamp};
 use std::ffi::OsString;
@@ -109,7 +108,7 @@ impl Runner {
                 Turn::Wait { blockers, .. } => {
                     if watch.is_none() {
                         // Look once more after the watch is set: nothing is missed.
-                        watch = Some(Watch::new(&[&queue, &bell]));
+                        watch = Some(FileWatch::new(&[&queue, &bell]));
                         continue;
                     }
                     if looked.elapsed() >= LOOK_AROUND {
@@ -210,7 +209,7 @@ impl Runner {
     /// Waits for the reactor's end, passing on the wish to cancel.
     async fn see_through(&mut self, mut child: Child, terminate: &mut Signal) -> Result<Ending, ClusterError> {
         let bell = self.paths.bell();
-        let watch = Watch::new(&[&bell]);
+        let watch = FileWatch::new(&[&bell]);
         let mut exits = signal(SignalKind::child()).map_err(storage("watch for signals", &self.paths.dir))?;
         let id = ProcessId::of(child.id());
         let (mut asked, mut told): (Option<Instant>, Option<Instant>) = (None, None);

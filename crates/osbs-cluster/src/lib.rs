@@ -11,6 +11,7 @@ mod ending;
 mod error;
 mod event_log;
 mod event_reader;
+mod file_watch;
 mod inside_command;
 mod memory;
 mod object;
@@ -28,6 +29,7 @@ pub use ending::{CONSOLE_LOGGER, Conclusion, Ending, Verdict, conclude, console_
 pub use error::{Cause, ClusterError, storage};
 pub use event_log::EventLog;
 pub use event_reader::{EventParser, EventReader, LineReader, Lines, STRAY_LOGGER};
+pub use file_watch::FileWatch;
 pub use inside_command::InsideCommand;
 pub use memory::{MemoryCluster, Script};
 pub use release::{is_object_name, merge_build_config, next_release};

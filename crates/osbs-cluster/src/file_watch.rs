@@ -10,15 +10,15 @@ use tokio::io::unix::AsyncFd;
 /// How often to look where there is no inotify.
 const FALLBACK: Duration = Duration::from_millis(50);
 
-/// Watches some files. Add files first, then look at their state, then wait: no change is missed.
+/// Some files that are watched. Add files first, then look at their state, then wait: no change is missed.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct FileWatch {
     inotify: Option<AsyncFd<OwnedFd>>,
 }
 
-impl Watch {
+impl FileWatch {
     /// Watches the files that exist.
-    pub(crate) fn new(paths: &[&Path]) -> Self {
+    pub fn new(paths: &[&Path]) -> Self {
         Self { inotify: Self::set_up(paths) }
     }
 
@@ -33,7 +33,7 @@ impl Watch {
     }
 
     /// Returns when a file has changed, at the latest after `at_most`.
-    pub(crate) async fn changed(&self, at_most: Duration) {
+    pub async fn changed(&self, at_most: Duration) {
         match &self.inotify {
             Some(fd) => {
                 let _ = tokio::time::timeout(at_most, drain(fd)).await;
