@@ -119,8 +119,11 @@ impl Replay {
                 database.execute("UPDATE host_config SET capacity = 10.0", []).unwrap();
             }
             52 => database.execute_batch(GLIBC).unwrap(),
-            // The real hub sends a notification by a task of its own; ours sends none.
-            113 => drop(database.execute("UPDATE sqlite_sequence SET seq = 28 WHERE name = 'task'", []).unwrap()),
+            113 => {
+                crate::stock_output::check_builds(&self.hub);
+                // The real hub sends a notification by a task of its own; ours sends none.
+                database.execute("UPDATE sqlite_sequence SET seq = 28 WHERE name = 'task'", []).unwrap();
+            }
             147 => drop(database.execute("UPDATE sessions SET callnum = 7 WHERE id = 62 AND callnum < 7", []).unwrap()),
             148 => {
                 let old = "UPDATE sessions SET start_time = start_time - 172800000000 WHERE id = 62";
