@@ -13,7 +13,8 @@ use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
 use crate::workers::WorkerClusters;
 use async_trait::async_trait;
-use cluster_choice::Patience;
+use cluster_choice::{Patience, Search};
+use follow::Followed;
 use osbs_config::ClusterChoice;
 use osbs_types::{BuildName, Phase, Platform};
 use outcome::PlatformOutcome;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The plugin.
@@ -195,11 +197,25 @@ async fn build_all(shared: &Arc<Shared>, clusters: BTreeMap<Platform, Vec<Cluste
 }
 
 async fn build_platform(shared: &Shared, platform: Platform, candidates: Vec<ClusterChoice>) -> PlatformOutcome {
-    match cluster_choice::create(shared, &platform, candidates).await {
-        Ok(created) => follow::to_the_end(shared, platform, created).await,
-        Err(failure) => {
-            shared.log.for_platform(platform.as_str()).error(format!("no worker build: {failure}"));
-            PlatformOutcome::not_started(platform, failure)
+    let mut search = Search::new(candidates);
+    // What is given up is told to stop as long as this platform is at work; dropping the set ends that.
+    let mut abandoned = JoinSet::new();
+    loop {
+        let created = match search.create(shared, &platform).await {
+            Ok(created) => created,
+            Err(failure) => {
+                shared.log.for_platform(platform.as_str()).error(format!("no worker build: {failure}"));
+                return PlatformOutcome::not_started(platform, failure);
+            }
+        };
+        match follow::to_the_end(shared, platform.clone(), created).await {
+            Followed::Ended(outcome) => return outcome,
+            Followed::NeverStarted { cluster_name, failure, abandoned: build } => {
+                search.lost(shared, &cluster_name, failure);
+                if let Some((cluster, name)) = build {
+                    abandoned.spawn(follow::stop_when_it_is_back(cluster, name));
+                }
+            }
         }
     }
 }

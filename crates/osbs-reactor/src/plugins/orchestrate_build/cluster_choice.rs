@@ -1,7 +1,12 @@
 //! Which cluster gets the worker build of a platform (`reactor.md` 3.3.4).
+//!
+//! Where all clusters are full, the build is made all the same, on the one with the least load, and waits there for its turn
+//! in the cluster's own queue (`osbs_cluster::queue`): fair between users, and without a request while nothing happens.
+//! Nothing here asks again for a build that waits.
 
 use super::Shared;
 use crate::workers::{WorkerCluster, WorkerRequest};
+use futures_util::future::join_all;
 use osbs_cluster::{Build, Slots};
 use osbs_config::ClusterChoice;
 use osbs_types::{ErrorKind, Failure, Platform};
@@ -11,6 +16,9 @@ use tokio::time::Instant;
 
 /// How long a build being made may go on after a cancellation, so that it can be told to stop instead of being lost.
 const CREATION_GRACE: Duration = Duration::from_millis(1500);
+
+/// How long a cluster may take to tell its load. One that hangs must not keep the others waiting.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Retry constants.
 #[derive(Debug, Clone, Copy)]
@@ -53,27 +61,41 @@ struct Reached {
     worker: Arc<dyn WorkerCluster>,
 }
 
-/// Finds a cluster and makes the build there. Tries until every cluster is dead.
-pub(super) async fn create(
-    shared: &Shared,
-    platform: &Platform,
-    candidates: Vec<ClusterChoice>,
-) -> Result<Created, Failure> {
-    let now = Instant::now();
-    let mut candidates: Vec<_> =
-        candidates.into_iter().map(|choice| Candidate { choice, fails: 0, not_before: now, last: None }).collect();
-    loop {
-        let mut reached = Vec::new();
-        while reached.is_empty() {
-            wait_for_a_candidate(shared, &candidates).await?;
-            reached = ask_all(shared, platform, &mut candidates).await?;
-        }
-        for cluster in reached {
-            let candidate = &mut candidates[cluster.index];
-            if let Some(build) = try_create(shared, platform, candidate, &cluster).await? {
-                let cluster_name = candidate.choice.name.clone();
-                return Ok(Created { cluster_name, worker: cluster.worker, build });
+/// The search of one platform. It remembers failures, so that a second search goes on where the first one ended.
+pub(super) struct Search {
+    candidates: Vec<Candidate>,
+}
+
+impl Search {
+    /// Nothing has failed yet.
+    pub(super) fn new(candidates: Vec<ClusterChoice>) -> Self {
+        let not_before = Instant::now();
+        let candidate = |choice| Candidate { choice, fails: 0, not_before, last: None };
+        Self { candidates: candidates.into_iter().map(candidate).collect() }
+    }
+
+    /// Finds a cluster and makes the build there. Tries until every cluster is dead.
+    pub(super) async fn create(&mut self, shared: &Shared, platform: &Platform) -> Result<Created, Failure> {
+        loop {
+            let mut reached = Vec::new();
+            while reached.is_empty() {
+                wait_for_a_candidate(shared, &self.candidates).await?;
+                reached = ask_all(shared, platform, &mut self.candidates).await?;
             }
+            for cluster in reached {
+                let candidate = &mut self.candidates[cluster.index];
+                if let Some(build) = try_create(shared, platform, candidate, &cluster).await? {
+                    let cluster_name = candidate.choice.name.clone();
+                    return Ok(Created { cluster_name, worker: cluster.worker, build });
+                }
+            }
+        }
+    }
+
+    /// The cluster has failed after it made a build.
+    pub(super) fn lost(&mut self, shared: &Shared, cluster_name: &str, failure: Failure) {
+        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.choice.name == cluster_name) {
+            candidate.fail(failure, shared.patience.unreachable);
         }
     }
 }
@@ -95,21 +117,28 @@ async fn wait_for_a_candidate(shared: &Shared, candidates: &[Candidate]) -> Resu
     }
 }
 
-/// Loads of all clusters that may be asked now, the least first, ties by configuration order.
+/// Loads of all clusters that may be asked now, the least first, ties by configuration order. They are asked at once: the
+/// quicker the answers, the fewer builds are made elsewhere meanwhile.
 async fn ask_all(shared: &Shared, platform: &Platform, candidates: &mut [Candidate]) -> Result<Vec<Reached>, Failure> {
-    let mut reached = Vec::new();
     let now = Instant::now();
-    for (index, candidate) in candidates.iter_mut().enumerate() {
-        if candidate.fails >= shared.patience.max_fails || candidate.not_before > now {
-            continue;
+    let may_be_asked =
+        |candidate: &&Candidate| candidate.fails < shared.patience.max_fails && candidate.not_before <= now;
+    let asking = candidates.iter().map(|candidate| async move {
+        match may_be_asked(&candidate) {
+            true => Some(ask(shared, &candidate.choice).await),
+            false => None,
         }
-        let asked = tokio::select! {
-            () = shared.cancel.cancelled() => return Err(crate::plugin::cancelled()),
-            asked = ask(shared, &candidate.choice) => asked,
-        };
-        match asked {
-            Ok((load, worker)) => reached.push(Reached { index, load, worker }),
-            Err(failure) => {
+    });
+    let answers = tokio::select! {
+        () = shared.cancel.cancelled() => return Err(crate::plugin::cancelled()),
+        answers = join_all(asking) => answers,
+    };
+    let mut reached = Vec::new();
+    for (index, (candidate, answer)) in candidates.iter_mut().zip(answers).enumerate() {
+        match answer {
+            None => {}
+            Some(Ok((load, worker))) => reached.push(Reached { index, load, worker }),
+            Some(Err(failure)) => {
                 shared
                     .log
                     .for_platform(platform.as_str())
@@ -124,6 +153,13 @@ async fn ask_all(shared: &Shared, platform: &Platform, candidates: &mut [Candida
 }
 
 async fn ask(shared: &Shared, choice: &ClusterChoice) -> Result<(f64, Arc<dyn WorkerCluster>), Failure> {
+    tokio::time::timeout(ANSWER_WITHIN, load_of(shared, choice)).await.unwrap_or_else(|_| {
+        let text = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+        Err(Failure::message(ErrorKind::Remote, text))
+    })
+}
+
+async fn load_of(shared: &Shared, choice: &ClusterChoice) -> Result<(f64, Arc<dyn WorkerCluster>), Failure> {
     let worker = shared.workers.connect(&choice.name, shared.config_dir.as_deref(), &shared.config_kwargs).await?;
     let group = slot_group(&choice.name);
     let active =

@@ -8,17 +8,46 @@ use crate::events::Logger;
 use crate::run::WorkerBuild;
 use futures_util::StreamExt;
 use osbs_cluster::{Build, Cluster, ClusterError, WaitFor};
-use osbs_types::{BuildName, ErrorKind, Event, EventKind, Failure, Level, LogLine, Platform, render_log_line};
+use osbs_types::{
+    BuildName, BuildState, ErrorKind, Event, EventKind, Failure, Level, LogLine, Platform, render_log_line,
+};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Interruptions of the event stream without any event between them, after which monitoring has failed.
+/// Interruptions of the event stream without any event between them, after which monitoring has failed: with the pauses
+/// below, eight minutes.
 const MAX_INTERRUPTIONS: u32 = 20;
+/// The first pause before the stream is asked for again; each one is twice as long as the one before.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a cluster that lost sight of a build is told again to stop it.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// How long a cancelled worker build may take to end before its orchestrator stops waiting for it.
 const CANCEL_GRACE: Duration = Duration::from_mins(1);
 
+/// What became of a worker build.
+pub(super) enum Followed {
+    /// It ended, or it ran and cannot be watched any more.
+    Ended(PlatformOutcome),
+    /// Its cluster does not answer any more, and it had not had its turn there: it can be built elsewhere.
+    NeverStarted {
+        /// Where.
+        cluster_name: String,
+        /// Why it cannot be watched.
+        failure: Failure,
+        /// The build that must not start when the cluster is back.
+        abandoned: Option<(Arc<dyn Cluster>, BuildName)>,
+    },
+}
+
+/// Why watching ended without the build's end.
+struct Lost {
+    failure: Failure,
+    started: bool,
+}
+
 /// Follows the build until it is finished.
-pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Created) -> PlatformOutcome {
+pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Created) -> Followed {
     let log = shared.log.for_platform(platform.as_str());
     let cluster = created.worker.cluster();
     let name = created.build.name.clone();
@@ -34,14 +63,18 @@ pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Cre
         () = shared.cancel.cancelled() => {
             ask_to_stop(&*cluster, &name, &log).await;
             // What it still has to say is relayed too.
-            tokio::time::timeout(CANCEL_GRACE, &mut watching).await.unwrap_or_else(|_| Err(crate::plugin::cancelled()))
+            let lost = |_| Err(Lost { failure: crate::plugin::cancelled(), started: true });
+            tokio::time::timeout(CANCEL_GRACE, &mut watching).await.unwrap_or_else(lost)
         }
     };
     drop(watching);
     let mut monitoring = None;
     let build = match watched {
         Ok(build) => build,
-        Err(failure) => {
+        Err(Lost { failure, started: false }) if failure.kind == ErrorKind::Remote && !shared.cancel.is_cancelled() => {
+            return never_started(created, failure, &log).await;
+        }
+        Err(Lost { failure, .. }) => {
             log.error(format!("build {name} cannot be watched any more, so it is cancelled: {failure}"));
             monitoring = Some(failure);
             ask_to_stop(&*cluster, &name, &log).await;
@@ -50,44 +83,77 @@ pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Cre
     };
     log.event(EventKind::WorkerEnd { platform: platform.to_string(), build: name.to_string(), state: build.state });
     let worker = WorkerBuild { cluster_name: created.cluster_name, cluster, build };
-    PlatformOutcome { platform, worker: Some(worker), monitoring }
+    Followed::Ended(PlatformOutcome { platform, worker: Some(worker), monitoring })
+}
+
+/// Gives up a build that waited for its turn on a cluster that does not answer any more.
+async fn never_started(created: Created, failure: Failure, log: &Logger) -> Followed {
+    let Created { cluster_name, worker, build } = created;
+    log.warning(format!(
+        "build {} was still waiting on cluster {cluster_name}, which cannot be watched any more; it is given up there: {failure}",
+        build.name
+    ));
+    let cluster = worker.cluster();
+    let told = cluster.cancel_build(&build.name).await.is_ok();
+    Followed::NeverStarted { cluster_name, failure, abandoned: (!told).then_some((cluster, build.name)) }
+}
+
+/// Tells a cluster that did not answer to stop a build, until it has heard.
+pub(super) async fn stop_when_it_is_back(cluster: Arc<dyn Cluster>, name: BuildName) {
+    while matches!(cluster.cancel_build(&name).await, Err(error) if error.kind() == ErrorKind::Remote) {
+        tokio::time::sleep(TELL_AGAIN).await;
+    }
 }
 
 /// Relays until the build is finished and its last event was seen.
-async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: &Platform) -> Result<Build, Failure> {
-    let (mut from, mut interruptions) = (0, 0);
+async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: &Platform) -> Result<Build, Lost> {
+    let mut seen = Seen::default();
     loop {
-        match relay(cluster, name, log, platform, &mut from, &mut interruptions).await {
-            Ok(()) => return cluster.wait_build(name, WaitFor::Finished).await.map_err(failure),
-            Err(error) if error.kind() == ErrorKind::Remote && interruptions < MAX_INTERRUPTIONS => {
-                interruptions += 1;
+        let watched = match relay(cluster, name, log, platform, &mut seen).await {
+            Ok(()) => cluster.wait_build(name, WaitFor::Finished).await,
+            Err(error) => Err(error),
+        };
+        match watched {
+            Ok(build) => return Ok(build),
+            Err(error) if error.kind() == ErrorKind::Remote && seen.interruptions < MAX_INTERRUPTIONS => {
                 log.debug(format!("the log of build {name} was interrupted, going on in a moment: {error}"));
-                tokio::time::sleep(RESUME_AFTER).await;
+                tokio::time::sleep(LONGEST_PAUSE.min(RESUME_AFTER * (1 << seen.interruptions.min(8)))).await;
+                seen.interruptions += 1;
             }
-            Err(error) => return Err(failure(error)),
+            Err(error) => return Err(Lost { failure: failure(error), started: seen.started }),
         }
     }
+}
+
+/// How far a build was followed.
+#[derive(Default)]
+struct Seen {
+    /// The offset behind the last event.
+    from: u64,
+    /// Since the last event.
+    interruptions: u32,
+    /// It has had its turn.
+    started: bool,
 }
 
 fn failure(error: ClusterError) -> Failure {
     Failure::new(error.kind(), &error)
 }
 
-/// Relays events from `from` on, which is moved along.
+/// Relays events behind those that were seen.
 async fn relay(
     cluster: &dyn Cluster,
     name: &BuildName,
     log: &Logger,
     platform: &Platform,
-    from: &mut u64,
-    interruptions: &mut u32,
+    seen: &mut Seen,
 ) -> Result<(), ClusterError> {
-    let mut events = cluster.events(name, *from, true).await?;
+    let mut events = cluster.events(name, seen.from, true).await?;
     while let Some(stored) = events.next().await {
         let stored = stored?;
+        let waits = |kind: &EventKind| matches!(kind, EventKind::State { state, .. } if *state < BuildState::Running);
+        *seen = Seen { from: stored.offset, interruptions: 0, started: seen.started || !waits(&stored.event.kind) };
         forward(log, platform, stored.event);
-        *from = stored.offset;
-        *interruptions = 0;
     }
     Ok(())
 }
