@@ -3,13 +3,15 @@
 
 mod world;
 
-use osbs_koji::{Arguments, MethodCall, calls};
+use osbs_koji::{Arguments, BuildState, MethodCall, Task, TaskState, calls};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
-use world::{Done, World, can_run};
+use world::image_builder::ImageBuilder;
+use world::{Done, World, can_run, wait_for};
 
 /// Starts a program of Python's with shorter pauses: the stock client looks at a task once a minute.
 const QUICK: &str = "import runpy, sys, time\nwait = time.sleep\ntime.sleep = lambda seconds: wait(min(seconds, 0.5))\n\
@@ -53,7 +55,7 @@ impl Site {
 
     fn configured(packages: &[&str], configure: impl FnOnce(&World, &TestHub)) -> Self {
         let world = World::new();
-        let hub = TestHub::start(world.folder.path(), packages);
+        let hub = TestHub::start_program(world.folder.path(), packages);
         configure(&world, &hub);
         let cache = std::env::var_os("OSBS_TEST_CACHE").map_or_else(|| project().join(".cache"), PathBuf::from);
         let found =
@@ -246,4 +248,78 @@ fn rpkg_builds_from_a_clone() {
     assert!(done.out.contains(&format!("{task} buildContainer (noarch) completed successfully")), "{}", done.out);
     let spec = site.result(task);
     assert!(done.out.contains(spec.trim().lines().next().expect("a pull specification")), "{}", done.out);
+}
+
+/// Tasks of a method, newest last.
+fn tasks(hub: &TestHub, method: &str) -> Vec<Task> {
+    let listed = MethodCall::raw("listTasks", Arguments::of([osbs_koji::Value::members([("method", method.into())])]));
+    let listed = hub.call(&hub.anonymous(), listed);
+    let id = |task: &osbs_koji::Value| task.get("id").as_int().expect("an id");
+    listed.as_array().expect("a list").iter().map(|task| hub.task(id(task))).collect()
+}
+
+/// `FROM koji/image-build`: Koji's own task makes the root file system of each platform, is seen beside the build's, taken
+/// over by every worker, and cancelled with the build.
+#[test]
+fn koji_makes_the_file_system_of_a_base_image() {
+    if !can_run() {
+        return;
+    }
+    let site = Site::with_koji(&["base-container"]);
+    let hub = &site.hub;
+    let grant = Arguments::of([IMPORTER.into(), "image".into()]);
+    hub.call(&hub.log_in("kojiadmin"), MethodCall::raw("grantPermission", grant));
+    let images = ImageBuilder::start(hub, &["x86_64", "second"], site.world.folder.path());
+    images.holds.store(true, Ordering::SeqCst);
+    let dockerfile = "FROM koji/image-build:my.conf\nLABEL name=test/base com.redhat.component=base-container version=1\n\
+                      RUN cat /etc/made\n";
+    let conf = "[image-build]\nname = base\nversion = 1\ninstall_tree = http://tree.example.com/$arch\n";
+    let source =
+        format!("git+{}#main", site.world.repository("base", &[("Dockerfile", dockerfile), ("my.conf", conf)]));
+    let start = || task_of(&site.koji(&["container-build", "--nowait", "--git-branch", "main", TARGET, &source]));
+    let parts = |number: usize| {
+        let begun = || tasks(hub, "createImage").iter().filter(|task| task.state == TaskState::Open).count();
+        wait_for("both platforms' tasks are open", 180, || begun() == 2);
+        let all = tasks(hub, "image");
+        assert_eq!(all.len(), number, "one task for all platforms of a build: {}", site.log());
+        all[number - 1].id
+    };
+
+    // It is seen while it is being done.
+    let build = start();
+    let image = parts(1);
+    let listed = site.koji(&["list-tasks"]);
+    for said in [format!("{image} "), "createImage".into(), "x86_64".into(), "second".into(), format!("{build} ")] {
+        assert!(listed.contains(&said), "{said}: {listed}");
+    }
+    let info = site.koji(&["taskinfo", "-r", &image.to_string()]);
+    for said in ["Type: image", "Type: createImage", "State: open", &format!("Owner: {IMPORTER}")] {
+        assert!(info.contains(said), "{said}: {info}");
+    }
+
+    // Each worker takes its own platform's output of the one task.
+    images.holds.store(false, Ordering::SeqCst);
+    let ended = hub.wait_for(build, 240);
+    assert_eq!(ended.state, TaskState::Closed, "{}\n{}", site.log(), hub.output(build, "openshift-incremental.log"));
+    for platform in ["x86_64", "second"] {
+        let log = hub.output(build, &format!("{platform}.log"));
+        assert!(log.contains(&format!("made for {platform}")), "{log}");
+        assert!(log.contains(&format!("base-1-1.{platform}.tar.gz of Koji task ")), "{log}");
+    }
+    assert_eq!(tasks(hub, "image").len(), 1, "workers start none of their own");
+    let done = hub.call(&hub.anonymous(), calls::get_build("base-container-1-1")).expect("the build is in Koji");
+    assert_eq!(done.state, BuildState::Complete);
+    assert_eq!(done.extra.to_json()["filesystem_koji_task_id"], image);
+    let info = site.koji(&["taskinfo", "-r", "-v", &image.to_string()]);
+    assert!(info.contains("State: closed") && info.contains("base-1-1.second.tar.gz"), "{info}");
+
+    // It ends with the build.
+    images.holds.store(true, Ordering::SeqCst);
+    let build = start();
+    let image = parts(2);
+    site.koji(&["cancel", &build.to_string()]);
+    assert_eq!(hub.wait_for(build, 60).state, TaskState::Canceled);
+    assert_eq!(hub.wait_for(image, 120).state, TaskState::Canceled, "{}", site.log());
+    let open = |task: &Task| !task.state.is_finished();
+    assert!(!tasks(hub, "createImage").iter().any(open), "its parts are cancelled with it");
 }

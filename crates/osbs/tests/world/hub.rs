@@ -1,10 +1,11 @@
-//! A Koji hub in this process: its data in the world's folder, on a free loopback port, with what container builds need.
+//! A Koji hub, in this process or as the program: its data in the world's folder, on a free loopback port, with what container builds need.
 
 use osbs_hub::{Hub, HubConfig};
 use osbs_koji::{Koji, KojiError, Login, MethodCall, Server, Settings, Struct, Task, Value, calls};
 use osbs_types::Secret;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,7 +29,15 @@ pub struct TestHub {
     pub runtime: Runtime,
     /// After so long a session must be renewed.
     pub session_renewal: Duration,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
+    running: Option<Running>,
+    /// It is the program `osbs hub`, and not a thread here.
+    program: bool,
+}
+
+/// What serves.
+enum Running {
+    Thread(CancellationToken, JoinHandle<()>),
+    Program(Child),
 }
 
 /// `OSBS_TEST_HUB_AWAY`: seconds that a hub which goes away is away for (default: no longer than it takes to see it).
@@ -40,6 +49,15 @@ pub fn while_away() {
 impl TestHub {
     /// A hub with users, tags, a target and a host; `packages` may be built for it.
     pub fn start(folder: &Path, packages: &[&str]) -> Self {
+        Self::start_as(folder, packages, false)
+    }
+
+    /// The same, served by `osbs hub serve`.
+    pub fn start_program(folder: &Path, packages: &[&str]) -> Self {
+        Self::start_as(folder, packages, true)
+    }
+
+    fn start_as(folder: &Path, packages: &[&str], program: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let port = super::free_port();
         let mut hub = Self {
@@ -48,6 +66,7 @@ impl TestHub {
             runtime: runtime.expect("a runtime"),
             session_renewal: Duration::from_hours(24),
             running: None,
+            program,
         };
         let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
         opened.set_user("kojiadmin", Some(PASSWORD), &["admin"]).expect("an administrator");
@@ -59,6 +78,15 @@ impl TestHub {
             opened.set_user(user, Some(PASSWORD), &[]).expect("a password");
         }
         hub
+    }
+
+    /// A further host, in this channel; its user has the password of all.
+    pub fn add_host(&self, name: &str, arches: &[&str], channel: &str) {
+        let admin = self.log_in("kojiadmin");
+        self.call(&admin, calls::add_host(name, arches));
+        self.call(&admin, calls::add_host_to_channel(name, channel));
+        let opened = Hub::open(HubConfig::new(&self.topdir)).expect("the hub opens");
+        opened.set_user(name, Some(PASSWORD), &[]).expect("a password");
     }
 
     fn set_up(&self, packages: &[&str]) {
@@ -84,6 +112,24 @@ impl TestHub {
 
     /// Serves again, on the same port.
     pub fn resume(&mut self) {
+        self.running = Some(if self.program { self.serve_by_program() } else { self.serve_here() });
+    }
+
+    fn serve_by_program(&self) -> Running {
+        let mut command = Command::new(super::OSBS);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.topdir);
+        command.args(["hub", "--dir"]).arg(&self.topdir).args([
+            "serve",
+            "--listen",
+            &format!("127.0.0.1:{}", self.port),
+        ]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.expect("osbs starts");
+        super::wait_for("the hub listens", 60, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        Running::Program(child)
+    }
+
+    fn serve_here(&self) -> Running {
         let (ready, is_ready) = mpsc::channel();
         let (stop, port) = (CancellationToken::new(), self.port);
         let mut config = HubConfig::new(&self.topdir);
@@ -101,14 +147,21 @@ impl TestHub {
             });
         });
         is_ready.recv_timeout(Duration::from_mins(1)).expect("the hub listens");
-        self.running = Some((stop, thread));
+        Running::Thread(stop, thread)
     }
 
     /// Stops serving.
     pub fn pause(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            stop.cancel();
-            thread.join().expect("the hub ends");
+        match self.running.take() {
+            Some(Running::Thread(stop, thread)) => {
+                stop.cancel();
+                thread.join().expect("the hub ends");
+            }
+            Some(Running::Program(mut child)) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            None => {}
         }
     }
 

@@ -6,6 +6,7 @@ pub mod distribution;
 pub mod gate;
 pub mod hub;
 pub mod hub_proxy;
+pub mod image_builder;
 pub mod inspect;
 pub mod lines;
 pub mod registries;
