@@ -11,7 +11,6 @@ use crate::process_mark::ProcessMark;
 use osbs_cluster::{Build, ClusterError, Ending, EventLog, FileWatch, InsideCommand, judge};
 use osbs_sandbox::{Isolation, ProcessId, spawn_isolated};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Timestamp};
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -192,7 +191,7 @@ impl Runner {
         let errors = output.try_clone().map_err(storage("open", &console))?;
         let mut command = Command::new(&self.inside.program);
         command.args(&self.inside.args).current_dir(&work).env_clear();
-        command.envs(inside_env(build, &self.paths)).envs(self.inside.env.iter().map(|(k, v)| (k, v)));
+        command.envs(self.inside.environment(build, &self.paths.events()));
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let program = self.inside.program.display().to_string();
         let child = spawn_isolated(command, Isolation::FULL)
@@ -249,19 +248,4 @@ fn send<E>(process: &Result<ProcessId, E>, signal: i32) {
         // Gone already: its end will be seen.
         let _ = process.signal(signal);
     }
-}
-
-/// The reactor's environment: what OpenShift gives it, and where its events go.
-fn inside_env(build: &Build, paths: &BuildPaths) -> Vec<(String, OsString)> {
-    let mut env: Vec<(String, OsString)> = build.env.iter().map(|(k, v)| (k.clone(), v.into())).collect();
-    let ours: [(&str, OsString); 6] = [
-        ("BUILD", build.to_build_object().to_string().into()),
-        ("SOURCE_URI", build.source.uri.clone().into()),
-        ("SOURCE_REF", build.source.git_ref.clone().into()),
-        ("OUTPUT_IMAGE", build.output_image.clone().into()),
-        ("LC_ALL", "C.UTF-8".into()),
-        ("OSBS_EVENTS", paths.events().into()),
-    ];
-    env.extend(ours.into_iter().map(|(k, v)| (k.to_owned(), v)));
-    env
 }
