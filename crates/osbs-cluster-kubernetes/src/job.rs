@@ -1,10 +1,30 @@
-//! A build as a Job and back. Pure.
+//! A build as a Job and back, and its environment as a Secret. Pure.
+//!
+//! No field is set that Kubernetes 1.20 does not know.
 
-use crate::names::{self, PREFIX};
+use crate::names::{self, PREFIX, invalid};
 use crate::record::{Record, StateRecord};
+use crate::{HomeVolume, PodOptions, PodSecurity};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
-use osbs_cluster::{Build, ClusterError, TextMap};
-use osbs_types::BuildName;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use osbs_cluster::{Build, ClusterError, TextMap, queue};
+use osbs_types::{BuildName, BuildType, Timestamp};
+use serde_json::{Value, json};
+
+/// Where a build's home is mounted.
+pub(crate) const HOME: &str = "/var/lib/osbs";
+/// The file that the reactor appends its events to.
+pub(crate) const EVENTS: &str = "/var/lib/osbs/events.jsonl";
+/// The pod's one container.
+pub(crate) const CONTAINER: &str = "build";
+/// User and group of builds in a user namespace.
+const BUILDER: u32 = 1000;
+/// Most that a Secret holds, less some for its other parts.
+const LARGEST_ENVIRONMENT: usize = 1_000_000;
+/// Longest `NAME=VALUE` the kernel passes to a program (MAX_ARG_STRLEN).
+const LONGEST_VARIABLE: usize = 128 << 10;
 
 /// What a Job says of its build.
 #[derive(Debug, Clone)]
@@ -17,14 +37,38 @@ pub(crate) struct JobFacts {
     pub uid: String,
     /// The Job's version.
     pub resource_version: String,
-    /// Its turn has come: `parallelism` is not 0.
+    /// When the server made it: whole seconds.
+    pub made: Option<Timestamp>,
+    /// Its turn has come. Stays so, also while it is cancelled.
     pub granted: bool,
     /// The uid of the pod that runs it, or ran it.
     pub pod: Option<String>,
-    /// Who wants it.
-    pub user: Option<String>,
     /// What the Job controller says.
     pub status: JobStatus,
+}
+
+impl JobFacts {
+    /// For lists, oldest first: clocks of clients differ, the server's tells whole seconds only.
+    pub fn age(&self) -> (Option<Timestamp>, Timestamp, &str) {
+        (self.made, self.build.created, self.build.name.as_str())
+    }
+
+    /// Something ended, and not by the runner: worth a closer look (`closing.rs`).
+    pub fn looks_dead(&self) -> bool {
+        if self.build.is_finished() {
+            return false;
+        }
+        if !self.granted {
+            return self.build.cancel_requested;
+        }
+        let status = &self.status;
+        let over = |count: Option<i32>| count.is_some_and(|count| count > 0);
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        over(status.failed)
+            || over(status.succeeded)
+            || conditions.iter().any(|one| matches!(one.type_.as_str(), "Failed" | "Complete") && one.status == "True")
+            || (self.build.cancel_requested && !over(status.active))
+    }
 }
 
 /// Reads a Job.
@@ -44,16 +88,16 @@ pub(crate) fn facts(job: &Job) -> Result<JobFacts, ClusterError> {
         source: reason.into(),
     })?;
     let own = |map: TextMap| map.into_iter().filter(|(key, _)| !key.starts_with(PREFIX)).collect();
-    let user = annotations.get(names::USER).cloned();
     let labels = metadata.labels.clone().unwrap_or_default();
+    let unpaused = job.spec.as_ref().is_some_and(|spec| spec.parallelism != Some(0));
     Ok(JobFacts {
+        granted: unpaused || annotations.contains_key(names::GRANTED),
         build: record.into_build(namespace, build_name, state.clone(), own(labels), own(annotations)),
         pod: state.pod.clone(),
         state,
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        granted: job.spec.as_ref().is_some_and(|spec| spec.parallelism != Some(0)),
-        user,
+        made: metadata.creation_timestamp.as_ref().map(|time| time.0),
         status: job.status.clone().unwrap_or_default(),
     })
 }
@@ -69,4 +113,385 @@ fn annotation<T: serde::de::DeserializeOwned>(
         place: place(),
         source: source.into(),
     })
+}
+
+/// The annotation's text.
+pub(crate) fn to_text(value: &impl serde::Serialize) -> Result<String, ClusterError> {
+    serde_json::to_string(value).map_err(|error| ClusterError::Internal(format!("a record is no JSON: {error}")))
+}
+
+/// Whether Kubernetes can run such a build.
+///
+/// # Errors
+/// A name or value that it cannot take.
+pub(crate) fn check(build: &Build) -> Result<(), ClusterError> {
+    names::check_build(build.name.as_str())?;
+    names::check_labels(&build.labels)?;
+    names::check_keys("annotation", build.annotations.keys())?;
+    let first = |b: u8| b.is_ascii_alphabetic() || b"-._".contains(&b);
+    for (name, value) in &build.env {
+        let named = name.bytes().next().is_some_and(first) && name.bytes().all(|b| first(b) || b.is_ascii_digit());
+        let reason = if !named || name == "." || name.starts_with("..") || value.contains('\0') {
+            "a name of letters, digits, '-', '_' and '.' that begins with no digit, and no NUL anywhere"
+        } else if name.len() + value.len() + 2 > LONGEST_VARIABLE {
+            "longer than 128 KiB, the most that Linux passes to a program"
+        } else {
+            continue;
+        };
+        return Err(invalid("environment variable", name, reason));
+    }
+    let size: usize = build.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > LARGEST_ENVIRONMENT {
+        return Err(invalid("environment", &format!("{size} bytes"), "Kubernetes keeps at most 1 MiB of it"));
+    }
+    Ok(())
+}
+
+/// The Job of a new build, before its turn.
+///
+/// # Errors
+/// Nobody says which image its pod is made from.
+pub(crate) fn job(build: &Build, options: &PodOptions, owner: Option<OwnerReference>) -> Result<Job, ClusterError> {
+    let mut labels = build.labels.clone();
+    labels.extend(our_labels(build));
+    let mut annotations = build.annotations.clone();
+    annotations.insert(names::RECORD.to_owned(), to_text(&Record::of(build))?);
+    annotations.insert(names::STATE.to_owned(), to_text(&StateRecord::new())?);
+    annotations.insert(names::USER.to_owned(), queue::user_of(&build.output_image).to_owned());
+    let mut job = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": build.name,
+            "namespace": build.namespace,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {
+            "parallelism": 0,
+            "completions": 1,
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {"labels": {names::BUILD: build.name, names::TYPE: build.build_type.as_str()}},
+                "spec": pod_spec(build, options)?,
+            },
+        },
+    });
+    if let Some(ttl) = options.ttl {
+        job["spec"]["ttlSecondsAfterFinished"] = ttl.as_secs().into();
+    }
+    if let Some(owner) = owner {
+        job["metadata"]["ownerReferences"] = json!([owner]);
+    }
+    serde_json::from_value(job).map_err(|error| ClusterError::Internal(format!("what was made is no Job: {error}")))
+}
+
+fn our_labels(build: &Build) -> TextMap {
+    let values = [
+        (names::BUILD, Some(build.name.as_str())),
+        (names::TYPE, Some(build.build_type.as_str())),
+        (names::BUILD_CONFIG, build.build_config.as_deref()),
+        (names::PARENT, build.parent.as_ref().map(BuildName::as_str)),
+        (names::SLOTS, build.slots.as_ref().map(|slots| slots.group.as_str())),
+        (names::FINISHED, Some("false")),
+    ];
+    let label = |(key, value): (&str, Option<&str>)| Some((key.to_owned(), names::label_value(value?)?));
+    values.into_iter().filter_map(label).collect()
+}
+
+fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> {
+    let Some(image) = build.build_image.as_ref().or(options.image.as_ref()) else {
+        let reason = "neither the request nor the cluster's configuration names one";
+        return Err(invalid("builder image", "", reason));
+    };
+    let mut volumes = vec![home_volume(&options.home)];
+    let mut mounts = vec![json!({"name": "home", "mountPath": HOME})];
+    for (index, secret) in build.secrets.iter().enumerate() {
+        let name = format!("secret-{index}");
+        volumes.push(json!({"name": name, "secret": {"secretName": secret.secret, "defaultMode": 0o400}}));
+        mounts.push(json!({"name": name, "mountPath": secret.mount_path, "readOnly": true}));
+    }
+    let mut command = options.command.clone();
+    command.push(build.name.to_string());
+    let mut container = json!({
+        "name": CONTAINER,
+        "image": image,
+        "command": command,
+        "env": environment(build, options),
+        "envFrom": [{"secretRef": {"name": names::env_secret(&build.name)}}],
+        "volumeMounts": mounts,
+        "securityContext": security(build.build_type, options.security),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    });
+    if let Some(policy) = &options.image_pull_policy {
+        container["imagePullPolicy"] = policy.as_str().into();
+    }
+    let limits = limits(build);
+    if !limits.is_empty() {
+        container["resources"] = json!({"limits": limits});
+    }
+    let mut spec = json!({
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": options.grace.as_secs(),
+        "enableServiceLinks": false,
+        "containers": [container],
+        "volumes": volumes,
+    });
+    let pull_secrets: Vec<_> = options.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    let in_user_namespace = build.build_type == BuildType::Worker && options.security == PodSecurity::UserNamespace;
+    let optional = [
+        // Who is not root reads the secrets as their group.
+        ("securityContext", in_user_namespace.then(|| json!({"fsGroup": BUILDER}))),
+        ("activeDeadlineSeconds", options.deadline.map(|deadline| json!(deadline.as_secs().max(1)))),
+        ("priorityClassName", options.priority_class.as_ref().map(|name| json!(name))),
+        ("serviceAccountName", options.service_account.as_ref().map(|name| json!(name))),
+        ("nodeSelector", (!build.node_selector.is_empty()).then(|| json!(build.node_selector))),
+        ("imagePullSecrets", (!pull_secrets.is_empty()).then(|| json!(pull_secrets))),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            spec[key] = value;
+        }
+    }
+    Ok(spec)
+}
+
+fn home_volume(home: &HomeVolume) -> Value {
+    match home {
+        HomeVolume::EmptyDir { size_limit: None } => json!({"name": "home", "emptyDir": {}}),
+        HomeVolume::EmptyDir { size_limit: Some(limit) } => json!({"name": "home", "emptyDir": {"sizeLimit": limit}}),
+        HomeVolume::HostPath { path } => {
+            json!({"name": "home", "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
+        }
+    }
+}
+
+/// Nothing secret: what the request brings is in the Secret.
+fn environment(build: &Build, options: &PodOptions) -> Vec<Value> {
+    let plain = [
+        ("SOURCE_URI", build.source.uri.as_str()),
+        ("SOURCE_REF", &build.source.git_ref),
+        ("OUTPUT_IMAGE", &build.output_image),
+        ("LC_ALL", "C.UTF-8"),
+        ("OSBS_HOME", HOME),
+        ("OSBS_EVENTS", EVENTS),
+        ("OSBS_CLUSTER", "kubernetes"),
+        ("OSBS_NAMESPACE", &build.namespace),
+    ];
+    let from_pod = [("OSBS_POD", "metadata.name"), ("OSBS_POD_UID", "metadata.uid"), ("OSBS_NODE", "spec.nodeName")];
+    let mut env: Vec<_> =
+        plain.into_iter().map(|(name, value)| json!({"name": name, "value": literal(value)})).collect();
+    env.extend(
+        from_pod
+            .into_iter()
+            .map(|(name, field)| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}})),
+    );
+    env.extend(options.env.iter().map(|(name, value)| json!({"name": name, "value": literal(value)})));
+    env
+}
+
+/// Kubernetes puts values of variables for `$(NAME)`.
+fn literal(value: &str) -> String {
+    value.replace("$(", "$$(")
+}
+
+fn limits(build: &Build) -> TextMap {
+    let limits = &build.limits;
+    [("cpu", &limits.cpu), ("memory", &limits.memory), ("ephemeral-storage", &limits.storage)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+        .collect()
+}
+
+fn security(build_type: BuildType, security: PodSecurity) -> Value {
+    match (build_type, security) {
+        (BuildType::Orchestrator, _) | (_, PodSecurity::Restricted) => json!({
+            "allowPrivilegeEscalation": false,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }),
+        // A user namespace mounts a /proc of its own, which the kernel allows where nothing of the outer one is covered. Its
+        // other ids are mapped by newuidmap and newgidmap, which have these two as capabilities of their files.
+        (_, PodSecurity::UserNamespace) => json!({
+            "runAsUser": BUILDER,
+            "runAsGroup": BUILDER,
+            "capabilities": {"drop": ["ALL"], "add": ["SETUID", "SETGID"]},
+            "procMount": "Unmasked",
+            "seccompProfile": {"type": "Unconfined"},
+        }),
+        (_, PodSecurity::Privileged) => json!({"privileged": true}),
+    }
+}
+
+/// Ends what it belongs to with the Job.
+pub(crate) fn owner(name: &BuildName, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        name: name.to_string(),
+        uid: uid.to_owned(),
+        ..OwnerReference::default()
+    }
+}
+
+/// The environment that the request brings, and the Build object, which holds it too.
+pub(crate) fn env_secret(build: &Build, uid: &str) -> Secret {
+    let mut data: std::collections::BTreeMap<_, _> =
+        build.env.iter().map(|(name, value)| (name.clone(), ByteString(value.clone().into_bytes()))).collect();
+    data.insert("BUILD".to_owned(), ByteString(build.to_build_object().to_string().into_bytes()));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(names::env_secret(&build.name)),
+            namespace: Some(build.namespace.clone()),
+            labels: Some([(names::BUILD.to_owned(), build.name.to_string())].into()),
+            owner_references: Some(vec![owner(&build.name, uid)]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..Secret::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osbs_cluster::{GitSource, Limits, NameRule, NewBuild, SecretMount, Slots};
+    use std::time::Duration;
+
+    fn request(name: &str, build_type: BuildType) -> Build {
+        let config = (build_type == BuildType::Orchestrator).then_some("web-f40-9ab12");
+        let rule = match config {
+            Some(config) => NameRule::Config { build_config: config.to_owned() },
+            None => NameRule::Exact(name.parse().expect("valid")),
+        };
+        let source = GitSource { uri: "https://git.example.com/web.git".into(), git_ref: "f40".into() };
+        let mut new = NewBuild::new(rule, build_type, source, "registry.example.com/alice/web:1");
+        new.labels = [("git-branch".to_owned(), "f40".to_owned())].into();
+        new.annotations = [("from".to_owned(), "{}".to_owned())].into();
+        new.env = [("USER_PARAMS".to_owned(), r#"{"password": "hunter2"}"#.to_owned())].into();
+        let created = "2024-01-02T03:04:05.678901234Z".parse().expect("valid");
+        Build::from_new("osbs", name.parse().expect("valid"), config.map(|_| 7), new, created)
+    }
+
+    fn worker() -> Build {
+        let mut build = request("web-f40-9ab12-7-x86-64", BuildType::Worker);
+        build.platform = Some("x86_64".parse().expect("valid"));
+        build.parent = Some("web-f40-9ab12-7".parse().expect("valid"));
+        build.slots = Some(Slots { group: "worker:x86".into(), max: 4 });
+        build.node_selector = [("beta.kubernetes.io/arch".to_owned(), "amd64".to_owned())].into();
+        build.limits = Limits { cpu: Some("100m".into()), memory: Some("1Gi".into()), storage: Some("10Gi".into()) };
+        build.build_image = Some("registry.example.com/buildroot:2".into());
+        let mount_path = "/var/run/secrets/atomic-reactor/reg".to_owned();
+        build.secrets = vec![SecretMount { secret: "reg".into(), mount_path }];
+        build.source.git_ref = "$(OSBS_HOME)".into();
+        build
+    }
+
+    fn options() -> PodOptions {
+        PodOptions { image: Some("registry.example.com/buildroot:1".into()), ..PodOptions::default() }
+    }
+
+    #[test]
+    fn an_orchestrator_as_a_job() {
+        let build = request("web-f40-9ab12-7", BuildType::Orchestrator);
+        insta::assert_json_snapshot!(job(&build, &options(), None).expect("a Job"));
+    }
+
+    #[test]
+    fn a_worker_as_a_job_with_every_option() {
+        let options = PodOptions {
+            image_pull_policy: Some("IfNotPresent".into()),
+            image_pull_secrets: vec!["pull".into()],
+            service_account: Some("osbs-worker".into()),
+            deadline: Some(Duration::from_hours(3)),
+            ttl: Some(Duration::from_hours(24)),
+            priority_class: Some("low".into()),
+            home: HomeVolume::EmptyDir { size_limit: Some("20Gi".into()) },
+            env: [("TZ".to_owned(), "UTC".to_owned())].into(),
+            ..options()
+        };
+        let owner = owner(&"web-f40-9ab12-7".parse().expect("valid"), "4d5e");
+        insta::assert_json_snapshot!(job(&worker(), &options, Some(owner)).expect("a Job"));
+    }
+
+    #[test]
+    fn what_a_container_may_do() {
+        let check = |build_type, option, expect: Value| assert_eq!(security(build_type, option), expect);
+        check(BuildType::Worker, PodSecurity::Privileged, json!({"privileged": true}));
+        let restricted = json!({"allowPrivilegeEscalation": false, "seccompProfile": {"type": "RuntimeDefault"}});
+        check(BuildType::Worker, PodSecurity::Restricted, restricted.clone());
+        check(BuildType::Orchestrator, PodSecurity::Privileged, restricted);
+    }
+
+    #[test]
+    fn the_environment_is_nowhere_but_in_the_secret() {
+        let build = request("web-f40-9ab12-7", BuildType::Orchestrator);
+        let job = serde_json::to_string(&job(&build, &options(), None).expect("a Job")).expect("JSON");
+        assert!(!job.contains("hunter2"), "{job}");
+        let secret = env_secret(&build, "4d5e");
+        let data = secret.data.expect("data");
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["BUILD", "USER_PARAMS"]);
+        assert_eq!(data["USER_PARAMS"].0, br#"{"password": "hunter2"}"#);
+        assert_eq!(secret.metadata.owner_references.expect("an owner")[0].uid, "4d5e");
+    }
+
+    #[test]
+    fn a_build_comes_back_from_its_job() {
+        for build in [request("web-f40-9ab12-7", BuildType::Orchestrator), worker()] {
+            let mut job = job(&build, &options(), None).expect("a Job");
+            let read = facts(&job).expect("ours");
+            assert_eq!(read.build, Build { env: TextMap::new(), ..build });
+            assert!(!read.granted && !read.looks_dead());
+            let annotations = job.metadata.annotations.as_mut().expect("some");
+            annotations.insert(names::GRANTED.to_owned(), "2024-01-02T03:04:06Z".to_owned());
+            assert!(facts(&job).expect("ours").granted);
+            job.metadata.annotations.as_mut().expect("some").insert(names::STATE.to_owned(), "{".to_owned());
+            let error = facts(&job).expect_err("damaged");
+            assert!(error.to_string().contains("osbs/state in Job osbs/web-f40"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_looks_dead() {
+        let check = |granted: bool, state: &str, status: Value, expect: bool| {
+            let mut job = job(&worker(), &options(), None).expect("a Job");
+            let annotations = job.metadata.annotations.as_mut().expect("some");
+            if granted {
+                annotations.insert(names::GRANTED.to_owned(), "x".to_owned());
+            }
+            annotations.insert(names::STATE.to_owned(), state.to_owned());
+            job.status = Some(serde_json::from_value(status.clone()).expect("a status"));
+            assert_eq!(facts(&job).expect("ours").looks_dead(), expect, "{granted} {state} {status}");
+        };
+        let (new, running) = (r#"{"state":"New"}"#, r#"{"state":"Running"}"#);
+        let cancelled = r#"{"state":"New","cancel_requested":true}"#;
+        check(false, new, json!({}), false);
+        check(true, new, json!({}), false);
+        check(true, running, json!({"active": 1}), false);
+        check(true, running, json!({"failed": 1}), true);
+        check(true, running, json!({"succeeded": 1}), true);
+        check(true, running, json!({"conditions": [{"type": "Failed", "status": "True"}]}), true);
+        check(true, r#"{"state":"Failed"}"#, json!({"failed": 1}), false);
+        check(false, cancelled, json!({}), true);
+        check(true, cancelled, json!({"active": 1}), false);
+        check(true, cancelled, json!({}), true);
+    }
+
+    #[test]
+    fn what_kubernetes_cannot_take_is_said_before() {
+        let check = |change: fn(&mut Build), what: &str| {
+            let mut build = request("web-f40-9ab12-7", BuildType::Orchestrator);
+            change(&mut build);
+            let error = check(&build).expect_err(what);
+            assert!(error.to_string().contains(what), "{error}");
+        };
+        check(|build| build.name = "Web".parse().expect("valid"), "build name \"Web\"");
+        check(|build| drop(build.labels.insert("a".into(), "b/c".into())), "label value \"a=b/c\"");
+        check(|build| drop(build.labels.insert("osbs/build".into(), "b".into())), "label \"osbs/build\"");
+        check(|build| drop(build.annotations.insert("osbs/state".into(), "b".into())), "annotation \"osbs/state\"");
+        check(|build| drop(build.env.insert("A=B".into(), String::new())), "environment variable \"A=B\"");
+        check(|build| drop(build.env.insert("1".into(), String::new())), "environment variable \"1\"");
+        check(|build| drop(build.env.insert("A".into(), "x".repeat(200_000))), "128 KiB");
+        let nobody = job(&request("web-f40-9ab12-7", BuildType::Orchestrator), &PodOptions::default(), None);
+        assert!(nobody.expect_err("no image").to_string().contains("builder image"));
+    }
 }

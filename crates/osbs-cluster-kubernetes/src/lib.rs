@@ -2,9 +2,10 @@
 //!
 //! [`KubernetesCluster`] is what callers see. There is no agent and no queue service: whoever creates, waits for, ends or
 //! clears builds makes a *pass* (`turns.rs`) that starts those whose turn it is. Inside the pod [`run_pod`] is the runner.
-//! Knows no plugins and no images, and reads neither environment nor files: `osbs` makes the connection.
+//! Knows no plugins and no images. [`Reach`] makes the connection; environment and home folder are `osbs`'s to read.
 
 mod build_configs;
+mod builds;
 mod client;
 mod closing;
 mod cluster;
@@ -17,6 +18,7 @@ mod nvrs;
 mod pod_options;
 mod pod_reason;
 mod pods;
+mod reach;
 mod record;
 mod run_pod;
 mod secrets;
@@ -26,4 +28,5 @@ mod watch;
 pub use cluster::KubernetesCluster;
 pub use gc::Cleared;
 pub use pod_options::{HomeVolume, PodOptions, PodSecurity};
+pub use reach::{Reach, Reached, Server, Token};
 pub use run_pod::run_pod;

@@ -22,6 +22,8 @@ pub struct PodOptions {
     pub deadline: Option<Duration>,
     /// How long a cancelled build may take for its exit plugins.
     pub grace: Duration,
+    /// How long a pod may fail to start (image pull, missing Secret) before its build is closed.
+    pub start_patience: Duration,
     /// How long a finished build stays. Servers before 1.21 leave that to `osbs gc`.
     pub ttl: Option<Duration>,
     /// Priority class of the pods.
@@ -43,6 +45,7 @@ impl Default for PodOptions {
             security: PodSecurity::UserNamespace,
             deadline: None,
             grace: Duration::from_secs(120),
+            start_patience: Duration::from_mins(5),
             ttl: None,
             priority_class: None,
             home: HomeVolume::EmptyDir { size_limit: None },

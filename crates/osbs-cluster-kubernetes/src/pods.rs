@@ -11,6 +11,7 @@ use osbs_types::BuildName;
 /// Those that are there, ended ones too.
 pub(crate) async fn pods_of(cluster: &KubernetesCluster, build: &BuildName) -> Result<Vec<Pod>, ClusterError> {
     let with_label = ListParams::default().labels(&format!("{}={build}", names::BUILD));
-    let found = cluster.api::<Pod>().list(&with_label).await;
+    let api = cluster.api::<Pod>();
+    let found = cluster.send(|| api.list(&with_label)).await;
     Ok(found.map_err(cluster.failed(asked("list", "pods"), None))?.items)
 }

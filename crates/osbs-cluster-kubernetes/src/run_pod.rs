@@ -1,11 +1,8 @@
 //! The runner in a build's pod: process 1.
 
 use crate::KubernetesCluster;
-use osbs_cluster::ClusterError;
+use osbs_cluster::{ClusterError, InsideCommand};
 use osbs_types::BuildName;
-
-/// What runs inside; to be the shared `osbs_cluster::InsideCommand`.
-pub type InsideCommand = std::path::PathBuf;
 
 /// Runs the build of this pod to its end and records it. The exit code is the pod's.
 ///
