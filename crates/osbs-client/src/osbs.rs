@@ -68,8 +68,8 @@ pub fn cluster_address(instance: &InstanceConfig) -> Result<ClusterAddress, Clie
 /// Opens clusters, for whoever knows how.
 #[async_trait]
 pub trait ClusterConnector: Send + Sync {
-    /// The cluster of an instance, whose section of `osbs.conf` is `section`.
-    async fn connect(&self, section: &str, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError>;
+    /// The cluster of an instance: its values, and the layers they come from.
+    async fn connect(&self, settings: &Settings, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError>;
 }
 
 /// A server-side configuration, used unless the instance names a secret or ConfigMap.

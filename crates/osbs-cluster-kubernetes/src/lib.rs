@@ -6,6 +6,7 @@
 
 mod build_configs;
 mod builds;
+mod check;
 mod client;
 mod closing;
 mod cluster;
@@ -25,6 +26,7 @@ mod secrets;
 mod turns;
 mod watch;
 
+pub use check::{Finding, Permission, Role, Standing, Wanted};
 pub use cluster::KubernetesCluster;
 pub use gc::Cleared;
 pub use pod_options::{HomeVolume, PodOptions, PodSecurity};

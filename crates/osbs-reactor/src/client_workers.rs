@@ -68,7 +68,7 @@ impl WorkerClusters for ClientWorkers {
             settings = with_conf("default", [("namespace".to_owned(), self.namespace.clone())].into());
         }
         let instance = settings.resolve().map_err(|error| error.to_failure())?.value;
-        let cluster = self.connector.connect(settings.instance(), &instance).await.map_err(failed)?;
+        let cluster = self.connector.connect(&settings, &instance).await.map_err(failed)?;
         let build_json_dir = settings.general().build_json_dir;
         let parts = OsbsParts {
             settings,

@@ -64,7 +64,7 @@ pub(crate) struct Global {
     #[arg(long, value_name = "URI", global = true)]
     pub(crate) source_registry_uri: Option<String>,
 
-    /// The cluster, instead of the configured one: local:///DIR
+    /// The cluster, instead of the configured one: https://HOST[:PORT] (Kubernetes) or local:///DIR
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) openshift_uri: Option<String>,
 
@@ -126,6 +126,7 @@ pub(crate) enum Command {
     Plugins(commands::plugins::PluginsArgs),
     Config(commands::config::ConfigArgs),
     Gc(commands::gc::GcArgs),
+    Deploy(commands::deploy::DeployArgs),
     Login(commands::login::LoginArgs),
     GetToken(commands::get_token::GetTokenArgs),
     GetServiceaccountToken(commands::get_serviceaccount_token::GetServiceaccountTokenArgs),
@@ -134,6 +135,8 @@ pub(crate) enum Command {
     Completion(commands::completion::CompletionArgs),
     #[command(hide = true)]
     RunBuild(commands::run_build::RunBuildArgs),
+    #[command(hide = true)]
+    RunPod(commands::run_pod::RunPodArgs),
     Reactor(commands::reactor::ReactorArgs),
 }
 
@@ -153,6 +156,7 @@ impl Command {
             Self::Plugins(args) => args.output().output,
             Self::Config(args) => args.output,
             Self::Gc(args) => args.output.output,
+            Self::Deploy(args) => args.output().output,
             Self::Image(args) if args.wants_json() => Some(OutputFormat::Json),
             _ => None,
         }

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(session: &Session, command: Command) -> Result<u8, Failure> {
-    namespaces::enter(&command)?;
+    namespaces::enter(session, &command)?;
     // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
     match command {
         Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
@@ -73,7 +73,9 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::Image(args) => commands::image::run(session, args).await,
             Command::Config(args) => commands::config::run(session, args).await,
             Command::Gc(args) => commands::gc::run(session, args).await,
+            Command::Deploy(args) => commands::deploy::run(session, args).await,
             Command::Reactor(args) => commands::reactor::run(session, args).await,
+            Command::RunPod(args) => commands::run_pod::run(&args).await,
             Command::RunBuild(_) | Command::Completion(_) => Ok(0),
         }
     })

@@ -5,7 +5,8 @@
 //! removes what was built there.
 
 use crate::args::Command;
-use crate::site::program_path;
+use crate::session::Session;
+use crate::site::{is_kubernetes, kubernetes, program_path};
 use osbs_types::Failure;
 
 /// How much a command depends on being root, of the machine or of a user namespace.
@@ -27,6 +28,8 @@ fn need(command: &Command) -> Need {
         | Command::GetToken(_)
         | Command::PrintTokenUrl(_)
         | Command::KojiBuild(_)
+        | Command::RunPod(_)
+        | Command::Deploy(_)
         | Command::Hub(_)
         | Command::GetUser(_) => Need::Nothing,
         Command::CreateBuildImage(_)
@@ -49,8 +52,21 @@ fn need(command: &Command) -> Need {
     }
 }
 
+/// Commands that do all their work at the cluster: where that is not this machine, nothing is mounted here.
+fn is_elsewhere(session: &Session, command: &Command) -> bool {
+    match command {
+        Command::Image(_) | Command::CreateBuildImage(_) | Command::RunBuild(_) => false,
+        // An orchestrator mounts nothing and unpacks nothing, so its pod may do neither.
+        Command::Reactor(_) => {
+            kubernetes::in_pod() && std::env::var("OSBS_BUILD_TYPE").is_ok_and(|kind| kind == "orchestrator")
+        }
+        // What is wrong with the configuration is told by the command itself.
+        _ => session.configured().is_ok_and(|configured| is_kubernetes(&configured.instance)),
+    }
+}
+
 /// Enters what `command` needs.
-pub(crate) fn enter(command: &Command) -> Result<(), Failure> {
+pub(crate) fn enter(session: &Session, command: &Command) -> Result<(), Failure> {
     if osbs_sandbox::is_root() {
         if matches!(command, Command::Image(_) | Command::CreateBuildImage(_)) {
             // Whoever may not do this may not mount either, and is told so by the build.
@@ -59,7 +75,7 @@ pub(crate) fn enter(command: &Command) -> Result<(), Failure> {
         return Ok(());
     }
     let need = need(command);
-    if need == Need::Nothing {
+    if need == Need::Nothing || is_elsewhere(session, command) {
         return Ok(());
     }
     match osbs_sandbox::enter_user_namespace(&program_path()) {

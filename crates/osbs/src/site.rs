@@ -4,12 +4,14 @@
 
 mod capture;
 mod connect;
+pub(crate) mod kubernetes;
 pub(crate) mod reservations;
 
 use crate::args::Global;
-pub(crate) use connect::Connector;
+pub(crate) use connect::{Connector, Opened, is_kubernetes};
 use osbs_client::Osbs;
 use osbs_cluster::Cluster;
+use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_config::{ConfigError, InstanceConfig, OsbsConf, Parsed, Problem, ReactorConfig, Settings};
 use osbs_koji::{Kerberos, LoginError};
 use osbs_types::{ErrorKind, Failure};
@@ -49,6 +51,7 @@ pub(crate) struct Site {
     warnings: Vec<Problem>,
     osbs: Osbs,
     cluster: Arc<dyn Cluster>,
+    kubernetes: Option<KubernetesCluster>,
 }
 
 /// The site's `config.yaml`, unless the instance names a secret or ConfigMap.
@@ -152,13 +155,17 @@ impl Site {
         let reactor_config = reactor_config(global, conf_path.as_deref(), &default_home)?;
         let connector = Connector::new(&default_home, conf_path.clone());
         let home = connector.home_of(&instance)?;
-        let cluster = connector.open(&home, &instance.namespace).map_err(|e| Failure::new(e.kind(), &e))?;
-        let mut cluster: Arc<dyn Cluster> = Arc::new(cluster);
+        let opened = connector.open_instance(&settings, &instance).map_err(|e| e.to_failure())?;
+        let kubernetes = match &opened {
+            Opened::Kubernetes(cluster) => Some(cluster.clone()),
+            Opened::Local(_) => None,
+        };
+        let mut cluster = opened.into_cluster();
         if let Some(folder) = &global.capture_dir {
             cluster = capture::into_folder(cluster, folder)?;
         }
         let osbs = connect::client(&home, Arc::clone(&cluster), &settings, &reactor_config)?;
-        Ok(Self { home, settings, instance, conf_path, reactor_config, warnings, osbs, cluster })
+        Ok(Self { home, settings, instance, conf_path, reactor_config, warnings, osbs, cluster, kubernetes })
     }
 
     /// The folder of the local cluster and its image store.
@@ -194,6 +201,11 @@ impl Site {
     /// The instance's client.
     pub(crate) fn osbs(&self) -> &Osbs {
         &self.osbs
+    }
+
+    /// The instance's cluster, if it is Kubernetes.
+    pub(crate) fn kubernetes(&self) -> Option<&KubernetesCluster> {
+        self.kubernetes.as_ref()
     }
 
     /// The instance's cluster.

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// Programs that every build asks for; those of `all` must be there, of the others one.
 const ALL: [&str; 5] = ["git", "sh", "cp", "getent", "setpriv"];
 const RUNTIMES: [&str; 3] = ["runc", "crun", "youki"];
+/// Which give a user namespace its ids, and by which capability (`CAP_SETUID`, `CAP_SETGID`).
+const ID_MAPPERS: [(&str, u32); 2] = [("newuidmap", 7), ("newgidmap", 6)];
 /// Where the program is in the image.
 const OSBS: &str = "usr/bin/osbs";
 
@@ -82,8 +84,12 @@ fn fill(args: &CreateBuildImageArgs, context: &Path) -> Result<(), Failure> {
         }
         files.add_one_of(&RUNTIMES)?;
         files.add_git_helpers()?;
+        for (name, capability) in ID_MAPPERS {
+            files.add_id_mapper(name, capability)?;
+        }
         files.add_system_files()?;
     }
+    files.add_sub_ids()?;
     let path = context.join("Dockerfile");
     std::fs::write(&path, dockerfile(args)).map_err(|e| Failure::new(ErrorKind::Resource, &e))
 }
@@ -95,6 +101,12 @@ fn dockerfile(args: &CreateBuildImageArgs) -> String {
         // As an exec form, so that no text of it is taken for another instruction.
         let words = serde_json::json!(["/bin/sh", "-c", command]);
         let _ = writeln!(text, "RUN {words}");
+    }
+    if args.base.is_some() {
+        // The program that maps ids wants to know its user by name.
+        let user = "getent passwd 1000 >/dev/null || \
+                    echo 'builder:x:1000:1000:builder:/var/lib/osbs:/bin/sh' >>/etc/passwd";
+        let _ = writeln!(text, "RUN {}", serde_json::json!(["/bin/sh", "-c", user]));
     }
     let version = env!("CARGO_PKG_VERSION");
     let _ = write!(

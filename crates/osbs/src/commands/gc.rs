@@ -1,4 +1,7 @@
-//! `osbs gc`: gives disk space back.
+//! `osbs gc`: gives disk space back; at a Kubernetes cluster, closes dead builds, starts those whose turn it is, and removes
+//! old ones.
+
+mod kubernetes;
 
 use crate::args::OutputArg;
 use crate::session::Session;
@@ -28,6 +31,9 @@ pub(crate) struct GcArgs {
 
 /// Runs the command.
 pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> {
+    if let Some(cluster) = session.site()?.kubernetes() {
+        return kubernetes::run(session, cluster, args.dry_run).await;
+    }
     let home = session.site()?.home().to_owned();
     let recovered = osbs_cluster_local::recover(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     let store = Store::open(&home.join("store")).map_err(|e| Failure::new(e.kind(), &e))?;
@@ -35,18 +41,7 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let mut unrecorded = Vec::new();
     if !args.dry_run {
         remove_fragments(session).await?;
-        let cluster = session.cluster()?;
-        let found = reservations::give_back(&cluster).await.map_err(|e| Failure::new(e.kind(), &e))?;
-        for left in found {
-            match left.outcome {
-                Ok(()) => {
-                    session.note(&format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr));
-                }
-                Err(why) => {
-                    session.note(&format!("{}: its reservation of {} in Koji stays: {why}", left.build, left.nvr));
-                }
-            }
-        }
+        give_back(session).await?;
         unrecorded = osbs_cluster_local::remove_unrecorded(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     }
     let ended = ended_references(&home, &store, args.parents)?;
@@ -79,6 +74,18 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
         size(report.bytes)
     ));
     Ok(0)
+}
+
+/// Reservations in Koji that dead builds have left, with a word on each.
+async fn give_back(session: &Session) -> Result<(), Failure> {
+    let found = reservations::give_back(&session.cluster()?).await.map_err(|e| e.to_failure())?;
+    for left in found {
+        session.note(&match left.outcome {
+            Ok(()) => format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr),
+            Err(why) => format!("{}: its reservation of {} in Koji stays: {why}", left.build, left.nvr),
+        });
+    }
+    Ok(())
 }
 
 /// A build that was killed could not give up the names that kept its images. And parents, if they are asked for.

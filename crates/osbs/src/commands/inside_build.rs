@@ -8,8 +8,9 @@ mod dump;
 #[cfg(debug_assertions)]
 mod hold;
 
+use crate::commands::run_pod;
 use crate::session::Session;
-use crate::site::{Connector, Site, program_path};
+use crate::site::{Connector, Site, kubernetes, program_path};
 use by_hand::ByHand;
 use clap::Args;
 use osbs_builder::RunLimits;
@@ -159,6 +160,10 @@ async fn secret_texts(place: &Place, input: &Input, env: &BTreeMap<String, Strin
     texts.add_urls(env.get("USER_PARAMS").map_or("", String::as_str));
     texts.add_urls(&serde_json::to_string(&input.build_json).unwrap_or_default());
     for mount in &place.build.secrets {
+        if place.in_pod {
+            add_files(&mut texts, Path::new(&mount.mount_path));
+            continue;
+        }
         // One that cannot be read cannot be shown either.
         let Ok(data) = place.cluster.get_secret(&mount.secret).await else { continue };
         for key in data.keys() {
@@ -207,6 +212,7 @@ struct Place {
     work: PathBuf,
     results: PathBuf,
     cgroup: Option<String>,
+    in_pod: bool,
 }
 
 impl Place {
@@ -223,6 +229,9 @@ impl Place {
         let field = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
         let name: BuildName = field("name").parse().map_err(|e: String| Failure::message(ErrorKind::Internal, e))?;
         let namespace = field("namespace");
+        if kubernetes::in_pod() {
+            return Self::in_pod(home, connector, &name).await;
+        }
         let failed = |e: osbs_cluster::ClusterError| Failure::new(e.kind(), &e);
         let cluster = connector.open(&home, &namespace).map_err(failed)?;
         let build = cluster.get_build(&name).await.map_err(failed)?;
@@ -235,7 +244,18 @@ impl Place {
             results: paths.results(),
             cgroup: Some(format!("{}/run", build_cgroup(&namespace, &name))),
             home,
+            in_pod: false,
         })
+    }
+
+    /// In the build's pod all there is belongs to it: cluster, folders, and whatever binds it is the pod's.
+    async fn in_pod(home: PathBuf, connector: Connector, name: &BuildName) -> Result<Self, Failure> {
+        let cluster = run_pod::open(None)?.into_cluster();
+        let build = cluster.get_build(name).await.map_err(|e| e.to_failure())?;
+        // Workers of a site that says nothing of an image run in this one.
+        let connector = connector.with_build_image(build.build_image.clone());
+        let (work, results) = (home.join("work"), home.join("results"));
+        Ok(Self { home, connector, cluster, build, work, results, cgroup: None, in_pod: true })
     }
 
     /// Without a record, for someone who tries a build JSON by hand. Where it has worker builds, those are builds of the
@@ -265,7 +285,7 @@ impl Place {
             }
         };
         let (work, results) = (home.join("work"), home.join("results"));
-        Ok(Self { home, connector, cluster, build, work, results, cgroup: None })
+        Ok(Self { home, connector, cluster, build, work, results, cgroup: None, in_pod: false })
     }
 }
 
@@ -329,6 +349,6 @@ fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn Even
         transport: Transport::new(TransportConfig::default()),
         program_path: path,
         git,
-        watched_disk: PathBuf::from("/"),
+        watched_disk: if place.in_pod { place.home.clone() } else { PathBuf::from("/") },
     })
 }

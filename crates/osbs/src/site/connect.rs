@@ -1,10 +1,14 @@
 //! From an instance of `osbs.conf` to its cluster and client, on this machine.
 
-use super::{ReactorConfigSource, program_path};
+use super::{ReactorConfigSource, kubernetes, program_path};
 use async_trait::async_trait;
 use osbs_client::git::Git;
-use osbs_client::{ClientError, ClusterAddress, ClusterConnector, Osbs, OsbsParts, ReactorConfigText, cluster_address};
+use osbs_client::{
+    ClientError, ClusterAddress, ClusterConnector, KubernetesServer, Osbs, OsbsParts, ReactorConfigText,
+    cluster_address,
+};
 use osbs_cluster::{Cluster, ClusterError};
+use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_cluster_local::{LocalCluster, RunnerCommand};
 use osbs_config::{InstanceConfig, Settings};
 use osbs_types::{ErrorKind, Failure};
@@ -16,22 +20,60 @@ use std::sync::Arc;
 pub(crate) struct Connector {
     default_home: PathBuf,
     conf_path: Option<PathBuf>,
+    build_image: Option<String>,
+}
+
+/// A cluster of one of the two kinds.
+pub(crate) enum Opened {
+    /// On this machine.
+    Local(LocalCluster),
+    /// On Kubernetes.
+    Kubernetes(KubernetesCluster),
+}
+
+impl Opened {
+    /// Whichever it is.
+    pub(crate) fn into_cluster(self) -> Arc<dyn Cluster> {
+        match self {
+            Self::Local(cluster) => Arc::new(cluster),
+            Self::Kubernetes(cluster) => Arc::new(cluster),
+        }
+    }
 }
 
 impl Connector {
     /// `default_home` is the local cluster of instances that name no other; builds find `conf_path` in their environment.
     pub(crate) fn new(default_home: &Path, conf_path: Option<PathBuf>) -> Self {
-        Self { default_home: default_home.to_owned(), conf_path }
+        Self { default_home: default_home.to_owned(), conf_path, build_image: None }
     }
 
-    /// The folder of an instance's local cluster.
+    /// The same; pods of builds whose instance names no builder image run in that one.
+    pub(crate) fn with_build_image(mut self, image: Option<String>) -> Self {
+        self.build_image = image;
+        self
+    }
+
+    /// The folder of an instance's local cluster. With another cluster commands still need a place for clones and images.
     pub(crate) fn home_of(&self, instance: &InstanceConfig) -> Result<PathBuf, Failure> {
         match cluster_address(instance).map_err(|e| e.to_failure())? {
-            ClusterAddress::Home => Ok(self.default_home.clone()),
             ClusterAddress::Folder(folder) => Ok(folder),
-            // Commands still need a place for clones and images.
-            ClusterAddress::Kubernetes(_) => Ok(self.default_home.clone()),
+            ClusterAddress::Home | ClusterAddress::Kubernetes(_) => Ok(self.default_home.clone()),
         }
+    }
+
+    /// An instance's cluster. Must be called where tokio runs.
+    pub(crate) fn open_instance(&self, settings: &Settings, instance: &InstanceConfig) -> Result<Opened, ClientError> {
+        let by = |server: &KubernetesServer| {
+            let image = self.build_image.as_deref();
+            kubernetes::open(settings, instance, server, image).map(Opened::Kubernetes)
+        };
+        let home = match cluster_address(instance)? {
+            ClusterAddress::Kubernetes(server) => return by(&server),
+            ClusterAddress::Home if kubernetes::in_pod() => return by(&KubernetesServer::InCluster),
+            ClusterAddress::Home => self.default_home.clone(),
+            ClusterAddress::Folder(folder) => folder,
+        };
+        Ok(Opened::Local(self.open(&home, &instance.namespace)?))
     }
 
     fn runner(&self) -> Result<RunnerCommand, ClusterError> {
@@ -54,16 +96,17 @@ impl Connector {
 
 #[async_trait]
 impl ClusterConnector for Connector {
-    async fn connect(&self, _section: &str, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError> {
-        let home = match cluster_address(instance)? {
-            ClusterAddress::Home => self.default_home.clone(),
-            ClusterAddress::Folder(folder) => folder,
-            ClusterAddress::Kubernetes(_) => {
-                let url = instance.openshift_url.clone().unwrap_or_default();
-                return Err(ClientError::NoSuchCluster { url });
-            }
-        };
-        Ok(Arc::new(self.open(&home, &instance.namespace)?))
+    async fn connect(&self, settings: &Settings, instance: &InstanceConfig) -> Result<Arc<dyn Cluster>, ClientError> {
+        Ok(self.open_instance(settings, instance)?.into_cluster())
+    }
+}
+
+/// Whether an instance's builds run on Kubernetes.
+pub(crate) fn is_kubernetes(instance: &InstanceConfig) -> bool {
+    match cluster_address(instance) {
+        Ok(ClusterAddress::Kubernetes(_)) => true,
+        Ok(ClusterAddress::Home) => kubernetes::in_pod(),
+        _ => false,
     }
 }
 

@@ -13,6 +13,9 @@ use std::process::{Command, Stdio};
 /// What git runs beside itself, for repositories by HTTP and by path.
 const GIT_HELPERS: [&str; 2] = ["git-remote-http", "git-remote-https"];
 const GIT_NAMES: [&str; 3] = ["git", "git-upload-pack", "git-receive-pack"];
+/// The user with which pods without privilege run is `builder`.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1000:1000:builder:/var/lib/osbs:/bin/sh\n\
+    nobody:x:65534:65534:nobody:/:/bin/false\n";
 /// Where certificates that the system trusts are, in one file.
 const CERTIFICATES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -45,6 +48,30 @@ impl Collection {
         self.add_libraries(&path)?;
         // Scripts and runtimes name these two by the whole path.
         if name == "sh" { self.add_as(&path, "/bin/sh") } else { Ok(()) }
+    }
+
+    /// A program that gives a user namespace its ids. The right to do so is on the file as a capability: in a pod root itself
+    /// lacks it, so a setuid bit would not do.
+    pub(super) fn add_id_mapper(&mut self, name: &str, capability: u32) -> Result<(), Failure> {
+        self.add_program(name)?;
+        let path = found(name).ok_or_else(|| missing(name))?;
+        let copy = self.root.join(path.strip_prefix("/").unwrap_or(&path));
+        let set = fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).and_then(|()| {
+            let value = file_capability(capability);
+            Ok(rustix::fs::setxattr(&copy, "security.capability", &value, rustix::fs::XattrFlags::empty())?)
+        });
+        set.map_err(|error| failed(&copy, &error))
+    }
+
+    /// The user that builds without privilege run as, and its further ids.
+    pub(super) fn add_sub_ids(&self) -> Result<(), Failure> {
+        let folder = self.root.join("etc");
+        for name in ["subuid", "subgid"] {
+            let path = folder.join(name);
+            let made = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, "1000:100000:65536\n"));
+            made.map_err(|error| failed(&path, &error))?;
+        }
+        Ok(())
     }
 
     /// The first of these that there is.
@@ -103,8 +130,8 @@ impl Collection {
             made.map_err(|error| failed(&path, &error))?;
         }
         let texts = [
-            ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-            ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+            ("etc/passwd", PASSWD),
+            ("etc/group", "root:x:0:\nbuilder:x:1000:\nnogroup:x:65534:\n"),
             ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ];
         for (name, text) in texts {
@@ -125,6 +152,16 @@ impl Collection {
         }
         self.add_as(path, &path.to_string_lossy())
     }
+}
+
+/// `struct vfs_cap_data` of revision 2 (capabilities(7)): this one capability below 32, effective at once.
+fn file_capability(number: u32) -> [u8; 20] {
+    const REVISION_2: u32 = 0x0200_0000;
+    const EFFECTIVE: u32 = 1;
+    let mut value = [0; 20];
+    value[..4].copy_from_slice(&(REVISION_2 | EFFECTIVE).to_le_bytes());
+    value[4..8].copy_from_slice(&(1_u32 << number).to_le_bytes());
+    value
 }
 
 /// `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)`, or the loader without an arrow.

@@ -1,0 +1,55 @@
+//! `osbs run-pod`: the runner of one build on Kubernetes, process 1 of its pod. Started by the build's Job, never by people.
+
+use crate::site::{Connector, Opened, program_path};
+use clap::Args;
+use osbs_cluster::InsideCommand;
+use osbs_config::Settings;
+use osbs_types::{BuildName, ErrorKind, Failure};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What the part inside may know of the pod beside what the build itself has.
+const OF_THE_POD: [&str; 9] = [
+    "OSBS_HOME",
+    "OSBS_EVENTS",
+    "OSBS_CLUSTER",
+    "OSBS_NAMESPACE",
+    "OSBS_POD_UID",
+    "OSBS_BUILD_TYPE",
+    "OSBS_CONF",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+];
+
+/// Run one build of a Kubernetes cluster, in its pod (started by the cluster)
+#[derive(Debug, Args)]
+pub(crate) struct RunPodArgs {
+    /// Name of the build
+    build: BuildName,
+}
+
+/// Runs the build to its end. The exit code is the build's.
+pub(crate) async fn run(args: &RunPodArgs) -> Result<u8, Failure> {
+    let cluster = match open(None)? {
+        Opened::Kubernetes(cluster) => cluster,
+        Opened::Local(_) => {
+            return Err(Failure::message(ErrorKind::User, "run-pod runs in a pod: OSBS_CLUSTER is not kubernetes"));
+        }
+    };
+    let program = std::env::current_exe().map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
+    let mut inside = InsideCommand::new(program);
+    inside.args = ["reactor", "inside-build", "--input", "osv3"].map(OsString::from).to_vec();
+    inside.env = vec![("PATH".into(), program_path()), ("LC_ALL".into(), "C.UTF-8".into())];
+    inside.env.extend(OF_THE_POD.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?))));
+    osbs_cluster_kubernetes::run_pod(cluster, &args.build, inside).await.map_err(|e| e.to_failure())
+}
+
+/// The cluster of this pod. Builds that it makes run in `image` where nobody names another.
+pub(crate) fn open(image: Option<String>) -> Result<Opened, Failure> {
+    let connector = Connector::new(Path::new("/var/lib/osbs"), None).with_build_image(image);
+    let options = std::env::var("OSBS_NAMESPACE").ok().map(|namespace| ("namespace".to_owned(), namespace));
+    let settings = Settings::new(None, "default", options.into_iter().collect(), BTreeMap::new());
+    let instance = settings.resolve().map_err(|e| e.to_failure())?.value;
+    connector.open_instance(&settings, &instance).map_err(|e| e.to_failure())
+}
