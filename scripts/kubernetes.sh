@@ -198,6 +198,9 @@ clusterDNS: [$host_address]
 clusterDomain: cluster.local
 resolvConf: $folder/resolv.conf
 volumePluginDir: $folder/data/flexvolume
+# Else the node is seen to be ready ten seconds after it is; sent only when something changed.
+nodeStatusUpdateFrequency: 1s
+nodeStatusReportFrequency: 5m
 maxPods: ${OSBS_K8S_MAX_PODS:-110}
 containerLogMaxSize: ${OSBS_K8S_LOG_MAX_SIZE:-10Mi}
 containerLogMaxFiles: ${OSBS_K8S_LOG_MAX_FILES:-5}
