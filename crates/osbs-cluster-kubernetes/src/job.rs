@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 
 /// Where a build's home is mounted.
 pub(crate) const HOME: &str = "/var/lib/osbs";
+/// Its store of images.
+pub(crate) const STORE: &str = "/var/lib/osbs/store";
+/// The user of pods without privilege, and its group: `builder` of the builder image, to whom its subordinate ids belong.
+const BUILDER: u32 = 1000;
 /// The file that the reactor appends its events to.
 pub(crate) const EVENTS: &str = "/var/lib/osbs/events.jsonl";
 /// The pod's one container.
 pub(crate) const CONTAINER: &str = "build";
-/// User and group of builds in a user namespace.
-const BUILDER: u32 = 1000;
 /// Most that a Secret holds, less some for its other parts.
 const LARGEST_ENVIRONMENT: usize = 1_000_000;
 /// Longest `NAME=VALUE` the kernel passes to a program (MAX_ARG_STRLEN).
@@ -204,8 +206,8 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
         let reason = "neither the request nor the cluster's configuration names one";
         return Err(invalid("builder image", "", reason));
     };
-    let mut volumes = vec![home_volume(&options.home)];
-    let mut mounts = vec![json!({"name": "home", "mountPath": HOME})];
+    let is_worker = build.build_type == BuildType::Worker;
+    let (mut volumes, mut mounts) = folders(&options.home, is_worker);
     for (index, secret) in build.secrets.iter().enumerate() {
         let name = format!("secret-{index}");
         volumes.push(json!({"name": name, "secret": {"secretName": secret.secret, "defaultMode": 0o400}}));
@@ -213,6 +215,7 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
     }
     let mut command = options.command.clone();
     command.push(build.name.to_string());
+    let (of_pod, of_container) = security(build.build_type, options.security);
     let mut container = json!({
         "name": CONTAINER,
         "image": image,
@@ -220,7 +223,7 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
         "env": environment(build, options),
         "envFrom": [{"secretRef": {"name": names::env_secret(&build.name)}}],
         "volumeMounts": mounts,
-        "securityContext": security(build.build_type, options.security),
+        "securityContext": of_container,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
     if let Some(policy) = &options.image_pull_policy {
@@ -234,6 +237,7 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": options.grace.as_secs(),
         "enableServiceLinks": false,
+        "securityContext": of_pod,
         "containers": [container],
         "volumes": volumes,
     });
@@ -256,14 +260,20 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
     Ok(spec)
 }
 
-fn home_volume(home: &HomeVolume) -> Value {
-    match home {
-        HomeVolume::EmptyDir { size_limit: None } => json!({"name": "home", "emptyDir": {}}),
-        HomeVolume::EmptyDir { size_limit: Some(limit) } => json!({"name": "home", "emptyDir": {"sizeLimit": limit}}),
-        HomeVolume::HostPath { path } => {
-            json!({"name": "home", "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
-        }
+/// The home folder and `/tmp`, which go with the pod. What builds of a node share is the store of images, and nothing else
+/// of the home folder; an orchestrator has none.
+fn folders(home: &HomeVolume, is_worker: bool) -> (Vec<Value>, Vec<Value>) {
+    let own = match home {
+        HomeVolume::EmptyDir { size_limit: Some(limit) } => json!({"sizeLimit": limit}),
+        _ => json!({}),
+    };
+    let mut volumes = vec![json!({"name": "home", "emptyDir": own}), json!({"name": "tmp", "emptyDir": {}})];
+    let mut mounts = vec![json!({"name": "home", "mountPath": HOME}), json!({"name": "tmp", "mountPath": "/tmp"})];
+    if let (HomeVolume::HostPath { path }, true) = (home, is_worker) {
+        volumes.push(json!({"name": "store", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}));
+        mounts.push(json!({"name": "store", "mountPath": STORE}));
     }
+    (volumes, mounts)
 }
 
 /// Nothing secret: what the request brings is in the Secret.
@@ -273,9 +283,12 @@ fn environment(build: &Build, options: &PodOptions) -> Vec<Value> {
         ("SOURCE_REF", &build.source.git_ref),
         ("OUTPUT_IMAGE", &build.output_image),
         ("LC_ALL", "C.UTF-8"),
+        ("HOME", HOME),
         ("OSBS_HOME", HOME),
+        ("OSBS_BUILD_TYPE", build.build_type.as_str()),
         ("OSBS_EVENTS", EVENTS),
         ("OSBS_CLUSTER", "kubernetes"),
+        ("OSBS_BUILD_TYPE", build.build_type.as_str()),
         ("OSBS_NAMESPACE", &build.namespace),
     ];
     let from_pod = [("OSBS_POD", "metadata.name"), ("OSBS_POD_UID", "metadata.uid"), ("OSBS_NODE", "spec.nodeName")];
@@ -303,22 +316,38 @@ fn limits(build: &Build) -> TextMap {
         .collect()
 }
 
-fn security(build_type: BuildType, security: PodSecurity) -> Value {
-    match (build_type, security) {
-        (BuildType::Orchestrator, _) | (_, PodSecurity::Restricted) => json!({
-            "allowPrivilegeEscalation": false,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }),
-        // A user namespace mounts a /proc of its own, which the kernel allows where nothing of the outer one is covered. Its
-        // other ids are mapped by newuidmap and newgidmap, which have these two as capabilities of their files.
-        (_, PodSecurity::UserNamespace) => json!({
+/// What the pod runs as, and what its container may do.
+fn security(build_type: BuildType, security: PodSecurity) -> (Value, Value) {
+    // The group may read secrets and write volumes.
+    let builder = |seccomp: &str| {
+        json!({
+            "runAsNonRoot": true,
             "runAsUser": BUILDER,
             "runAsGroup": BUILDER,
-            "capabilities": {"drop": ["ALL"], "add": ["SETUID", "SETGID"]},
-            "procMount": "Unmasked",
-            "seccompProfile": {"type": "Unconfined"},
-        }),
-        (_, PodSecurity::Privileged) => json!({"privileged": true}),
+            "fsGroup": BUILDER,
+            "seccompProfile": {"type": seccomp},
+        })
+    };
+    match (build_type, security) {
+        (BuildType::Orchestrator, _) | (_, PodSecurity::Restricted) => {
+            let container = json!({
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            });
+            (builder("RuntimeDefault"), container)
+        }
+        // newuidmap and newgidmap have their rights by file capabilities, which take no more than the container may have.
+        // A user namespace mounts a /proc of its own, which the kernel allows where nothing of the outer one is covered.
+        (_, PodSecurity::UserNamespace) => {
+            let container = json!({
+                "allowPrivilegeEscalation": true,
+                "capabilities": {"drop": ["ALL"], "add": ["SETUID", "SETGID"]},
+                "procMount": "Unmasked",
+            });
+            (builder("Unconfined"), container)
+        }
+        (_, PodSecurity::Privileged) => (json!({"runAsUser": 0}), json!({"privileged": true})),
     }
 }
 
@@ -414,12 +443,32 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_may_do() {
-        let check = |build_type, option, expect: Value| assert_eq!(security(build_type, option), expect);
-        check(BuildType::Worker, PodSecurity::Privileged, json!({"privileged": true}));
-        let restricted = json!({"allowPrivilegeEscalation": false, "seccompProfile": {"type": "RuntimeDefault"}});
-        check(BuildType::Worker, PodSecurity::Restricted, restricted.clone());
-        check(BuildType::Orchestrator, PodSecurity::Privileged, restricted);
+    fn what_a_pod_may_do() {
+        let of = |build_type, option| {
+            let (pod, container) = security(build_type, option);
+            (pod["runAsUser"].as_u64(), pod["seccompProfile"]["type"].clone(), container)
+        };
+        let restricted = of(BuildType::Worker, PodSecurity::Restricted);
+        let expected = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+        assert_eq!(restricted, (Some(1000), json!("RuntimeDefault"), expected));
+        for option in [PodSecurity::UserNamespace, PodSecurity::Privileged] {
+            assert_eq!(of(BuildType::Orchestrator, option), restricted, "an orchestrator needs nothing");
+        }
+        let rootless = of(BuildType::Worker, PodSecurity::UserNamespace);
+        let capabilities = json!({"drop": ["ALL"], "add": ["SETUID", "SETGID"]});
+        assert_eq!((rootless.0, &rootless.2["capabilities"]), (Some(1000), &capabilities));
+        assert_eq!(rootless.2["privileged"], Value::Null);
+        let privileged = of(BuildType::Worker, PodSecurity::Privileged);
+        assert_eq!(privileged, (Some(0), Value::Null, json!({"privileged": true})));
+    }
+
+    #[test]
+    fn builds_of_a_node_share_images_and_nothing_else() {
+        let host = HomeVolume::HostPath { path: "/var/cache/osbs".into() };
+        let (volumes, mounts) = folders(&host, true);
+        assert_eq!(volumes[2]["hostPath"]["path"], "/var/cache/osbs");
+        assert_eq!((&mounts[0]["mountPath"], &mounts[2]["mountPath"]), (&json!(HOME), &json!(STORE)));
+        assert_eq!(folders(&host, false).0.len(), 2, "no folder of the node for an orchestrator");
     }
 
     #[test]

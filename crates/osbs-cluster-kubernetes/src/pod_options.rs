@@ -54,18 +54,19 @@ impl Default for PodOptions {
     }
 }
 
-/// What a worker build's container may do. Orchestrator builds mount and unpack nothing: theirs is always `Restricted`.
+/// What a worker build's pod may do. Orchestrator builds mount and unpack nothing: theirs is always `Restricted`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodSecurity {
-    /// No privilege, no capability beyond the runtime's default, the runtime's default seccomp profile.
+    /// An ordinary user without any capability, on a root that is read-only, with the runtime's default seccomp profile.
     Restricted,
-    /// May make user namespaces: no seccomp profile, nothing else beyond `Restricted`.
+    /// An ordinary user who may make a user namespace: beyond `Restricted` the capabilities to map ids, no seccomp profile, a
+    /// /proc that is not masked, and a root that can be written.
     UserNamespace,
-    /// Everything.
+    /// Everything, as root of the node.
     Privileged,
 }
 
-/// The volume at `/var/lib/osbs`.
+/// Where a worker build's store of images is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HomeVolume {
     /// Lives and dies with the pod.
