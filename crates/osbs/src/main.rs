@@ -38,6 +38,7 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
     // The runner of a build makes a PID namespace for its child, after which it cannot start threads: no runtime there.
     match command {
         Command::RunBuild(args) => return commands::run_build::run(session.global(), &args),
+        Command::RunPod(args) => return commands::run_pod::run(&args),
         Command::Completion(args) => {
             commands::completion::run(&args);
             return Ok(0);
@@ -75,8 +76,7 @@ fn run(session: &Session, command: Command) -> Result<u8, Failure> {
             Command::Gc(args) => commands::gc::run(session, args).await,
             Command::Deploy(args) => commands::deploy::run(session, args).await,
             Command::Reactor(args) => commands::reactor::run(session, args).await,
-            Command::RunPod(args) => commands::run_pod::run(&args).await,
-            Command::RunBuild(_) | Command::Completion(_) => Ok(0),
+            Command::RunBuild(_) | Command::RunPod(_) | Command::Completion(_) => Ok(0),
         }
     })
 }

@@ -8,19 +8,28 @@ use osbs_types::{BuildName, ErrorKind, Failure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 /// What the part inside may know of the pod beside what the build itself has.
-const OF_THE_POD: [&str; 9] = [
+const OF_THE_POD: [&str; 12] = [
+    "HOME",
     "OSBS_HOME",
     "OSBS_EVENTS",
     "OSBS_CLUSTER",
     "OSBS_NAMESPACE",
-    "OSBS_POD_UID",
     "OSBS_BUILD_TYPE",
+    "OSBS_POD",
+    "OSBS_POD_UID",
+    "OSBS_NODE",
     "OSBS_CONF",
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
 ];
+
+/// How long the pod has to end, in seconds.
+pub(crate) const GRACE: &str = "OSBS_GRACE_SECONDS";
+/// What of it is the runner's own, for the last lines of the log and the record.
+const OWN_GRACE: Duration = Duration::from_secs(20);
 
 /// Run one build of a Kubernetes cluster, in its pod (started by the cluster)
 #[derive(Debug, Args)]
@@ -29,8 +38,13 @@ pub(crate) struct RunPodArgs {
     build: BuildName,
 }
 
-/// Runs the build to its end. The exit code is the build's.
-pub(crate) async fn run(args: &RunPodArgs) -> Result<u8, Failure> {
+/// Runs the build to its end. The exit code is the build's. In a runtime of one thread: the pod's memory is the build's.
+pub(crate) fn run(args: &RunPodArgs) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(ErrorKind::Resource, &e))?.block_on(run_here(args))
+}
+
+async fn run_here(args: &RunPodArgs) -> Result<u8, Failure> {
     let cluster = match open(None)? {
         Opened::Kubernetes(cluster) => cluster,
         Opened::Local(_) => {
@@ -42,6 +56,10 @@ pub(crate) async fn run(args: &RunPodArgs) -> Result<u8, Failure> {
     inside.args = ["reactor", "inside-build", "--input", "osv3"].map(OsString::from).to_vec();
     inside.env = vec![("PATH".into(), program_path()), ("LC_ALL".into(), "C.UTF-8".into())];
     inside.env.extend(OF_THE_POD.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?))));
+    if let Some(seconds) = std::env::var(GRACE).ok().and_then(|text| text.parse().ok()) {
+        let grace = Duration::from_secs(seconds);
+        inside.grace = grace.saturating_sub(OWN_GRACE.min(grace / 3));
+    }
     osbs_cluster_kubernetes::run_pod(cluster, &args.build, inside).await.map_err(|e| e.to_failure())
 }
 

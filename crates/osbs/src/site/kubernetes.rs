@@ -1,6 +1,7 @@
 //! From an instance of `osbs.conf` to its Kubernetes cluster: the files it names, and what a pod is told by its environment.
 
 use crate::commands::get_token::login_file;
+use crate::commands::run_pod;
 use osbs_client::{ClientError, KubernetesServer, TokenSource};
 use osbs_cluster::ClusterError;
 use osbs_cluster_kubernetes::{HomeVolume, KubernetesCluster, PodOptions, PodSecurity, Reach, Server, Token};
@@ -131,6 +132,7 @@ pub(crate) fn open(
 fn pod_options(pods: &PodConfig, storage: Option<String>) -> PodOptions {
     let seconds = |number: Option<u32>| number.map(|number| Duration::from_secs(u64::from(number)));
     let usual = PodOptions::default();
+    let grace = seconds(pods.termination_grace_period_seconds).unwrap_or(usual.grace);
     PodOptions {
         image_pull_policy: pods.image_pull_policy.clone(),
         image_pull_secrets: pods.image_pull_secrets.clone(),
@@ -140,7 +142,8 @@ fn pod_options(pods: &PodConfig, storage: Option<String>) -> PodOptions {
             osbs_config::PodSecurity::Privileged => PodSecurity::Privileged,
         },
         deadline: seconds(pods.active_deadline_seconds),
-        grace: seconds(pods.termination_grace_period_seconds).unwrap_or(usual.grace),
+        grace,
+        env: [(run_pod::GRACE.to_owned(), grace.as_secs().to_string())].into(),
         ttl: seconds(pods.ttl_seconds_after_finished),
         priority_class: pods.priority_class_name.clone(),
         home: match &pods.home_volume {
