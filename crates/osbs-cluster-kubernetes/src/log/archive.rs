@@ -4,8 +4,8 @@
 use super::chunk::{ChunkHead, ClosedChunk, LOG_LABEL, Piece, chunk_name, head, unpack};
 use crate::KubernetesCluster;
 use crate::client::{asked, code};
+use crate::job::owner;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, PostParams};
 use osbs_cluster::ClusterError;
 use osbs_types::BuildName;
@@ -19,22 +19,12 @@ pub(crate) enum Stored {
     Theirs,
 }
 
-/// The Job as an owner: what it owns goes with it.
-pub(crate) fn owned_by(build: &BuildName, uid: &str) -> OwnerReference {
-    OwnerReference {
-        api_version: "batch/v1".to_owned(),
-        kind: "Job".to_owned(),
-        name: build.to_string(),
-        uid: uid.to_owned(),
-        ..OwnerReference::default()
-    }
-}
-
 impl KubernetesCluster {
     /// Heads of the chunks of a build, in order.
     pub(crate) async fn chunk_heads(&self, build: &BuildName) -> Result<Vec<ChunkHead>, ClusterError> {
         let with_label = ListParams::default().labels(&format!("{LOG_LABEL}={build}"));
-        let found = self.api::<ConfigMap>().list_metadata(&with_label).await;
+        let api = self.api::<ConfigMap>();
+        let found = self.send(|| api.list_metadata(&with_label)).await;
         let found = found.map_err(self.failed(asked("list", "configmaps"), None))?;
         let mut heads = found.items.iter().map(|item| head(&item.metadata)).collect::<Result<Vec<_>, _>>()?;
         heads.sort_unstable_by_key(|head| head.index);
@@ -43,7 +33,8 @@ impl KubernetesCluster {
 
     /// A chunk; nothing if it is not there.
     pub(crate) async fn chunk(&self, name: &str) -> Result<Option<Piece>, ClusterError> {
-        let found = self.api::<ConfigMap>().get_opt(name).await;
+        let api = self.api::<ConfigMap>();
+        let found = self.send(|| api.get_opt(name)).await;
         let found = found.map_err(self.failed(asked("get", "configmaps"), Some(name)))?;
         found.as_ref().map(unpack).transpose()
     }
@@ -58,16 +49,15 @@ impl KubernetesCluster {
         last: bool,
     ) -> Result<Stored, ClusterError> {
         let api = self.api::<ConfigMap>();
-        let map = chunk.config_map(build, index, last, owned_by(build, uid));
-        let error = match api.create(&PostParams::default(), &map).await {
-            Ok(_) => return Ok(Stored::Ours),
-            Err(error) => error,
-        };
+        let map = chunk.config_map(build, index, last, owner(build, uid));
+        let params = PostParams::default();
+        let Err(error) = self.send(|| api.create(&params, &map)).await else { return Ok(Stored::Ours) };
         let name = chunk_name(build, index);
         if code(&error) != Some(409) {
             return Err(self.failed(asked("create", "configmaps"), Some(&name))(error));
         }
-        let theirs = api.get(&name).await.map_err(self.failed(asked("get", "configmaps"), Some(&name)))?;
+        let theirs =
+            self.send(|| api.get(&name)).await.map_err(self.failed(asked("get", "configmaps"), Some(&name)))?;
         // An attempt of ours that was made though its answer was lost is the same, byte for byte.
         let same = theirs.binary_data == map.binary_data
             && theirs.metadata.labels == map.metadata.labels

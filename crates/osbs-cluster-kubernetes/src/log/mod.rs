@@ -6,9 +6,12 @@ pub(crate) mod chunk;
 mod merge;
 mod plan;
 pub(crate) mod pod_log;
+pub(crate) mod printer;
 mod reader;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod tail;
+pub(crate) mod writer;
 
 pub(crate) use reader::events;
 
@@ -26,4 +29,9 @@ pub(crate) fn line_of(event: &Event) -> Vec<u8> {
     let mut line = serde_json::to_vec(event).expect("an event is made of strings and numbers");
     line.push(b'\n');
     line
+}
+
+/// Events as lines of the log.
+pub(crate) fn lines_of(events: &[Event]) -> Vec<u8> {
+    events.iter().flat_map(line_of).collect()
 }

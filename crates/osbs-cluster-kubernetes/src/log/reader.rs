@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_mins(10);
 /// The same, for one who wants what is there now.
 const PATIENCE_NOW: Duration = Duration::from_secs(20);
+/// A connection that has been silent for so long may be one that nobody serves any more: the build is looked at.
+const SILENCE: Duration = Duration::from_mins(2);
 /// Read from a connection at once.
 const BUFFER: usize = 64 << 10;
 /// A longer line on a pod's standard output is none of ours.
@@ -121,10 +123,7 @@ impl Reader {
                 Step::Look => self.look().await,
                 Step::Archive => self.read_archive().await,
                 Step::Pod => self.read_pod().await,
-                Step::Wait(at_most) => {
-                    self.wait(at_most).await;
-                    Ok(())
-                }
+                Step::Wait(at_most) => self.wait(at_most).await,
                 Step::Done => return Ok(self.merge.rest().map(|event| vec![event])),
                 Step::Lost => return Err(self.lost()),
             };
@@ -154,10 +153,12 @@ impl Reader {
             Err(ClusterError::BuildNotFound { build, .. }) => return Err(ClusterError::Deleted { build }),
             facts => facts?,
         };
-        let facts = match self.follow {
-            true => close_if_dead(&self.cluster, &facts).await?.unwrap_or(facts),
-            false => facts,
-        };
+        let closed = if self.follow { close_if_dead(&self.cluster, &facts).await? } else { None };
+        if closed.is_some() {
+            // The build is closed: others may start, and if this does not tell them something else will.
+            let _ = self.cluster.pass().await;
+        }
+        let facts = closed.unwrap_or(facts);
         self.tell_waiting(&facts);
         self.pod.clone_from(&facts.pod);
         self.plan.looked(Looked { finished: facts.build.is_finished(), has_pod: facts.pod.is_some() });
@@ -167,15 +168,15 @@ impl Reader {
 
     /// Why the build waits for its turn, to those who have seen nothing yet. It is no part of the log.
     fn tell_waiting(&mut self, facts: &JobFacts) {
-        let waits = !facts.granted && facts.pod.is_none() && facts.build.state <= BuildState::Pending;
-        let reason = facts.build.reason.as_ref().filter(|_| waits && self.follow);
-        if let (Some(offset), Some(reason)) = (self.behind_first, reason)
-            && offset == self.merge.next()
-            && self.told.as_ref() != Some(reason)
-        {
-            self.told = Some(reason.clone());
-            let kind = EventKind::State { state: BuildState::Pending, reason: Some(reason.clone()) };
-            self.out.push(StoredEvent { offset, event: Event { time: Timestamp::now(), kind } });
+        if facts.granted || facts.pod.is_some() || self.behind_first != Some(self.merge.next()) {
+            return;
+        }
+        let reason = self.changes.as_ref().and_then(Changes::waiting_reason);
+        if reason.is_some() && self.told != reason {
+            self.told.clone_from(&reason);
+            let kind = EventKind::State { state: BuildState::Pending, reason };
+            let event = Event { time: Timestamp::now(), kind };
+            self.out.push(StoredEvent { offset: self.merge.next(), event });
         }
     }
 
@@ -241,14 +242,15 @@ impl Reader {
         Ok(stream.ok().map(|stream| PodLog { stream: Box::pin(stream), line: Vec::new(), buffer: vec![0; BUFFER] }))
     }
 
-    async fn wait(&mut self, at_most: Duration) {
-        match &mut self.changes {
-            Some(changes) => {
-                let _ = tokio::time::timeout(at_most, changes.changed()).await;
-            }
-            None => tokio::time::sleep(at_most).await,
+    async fn wait(&mut self, at_most: Duration) -> Result<(), ClusterError> {
+        let mut changed = Ok(());
+        if let Some(changes) = &mut self.changes {
+            changed = tokio::time::timeout(at_most, changes.changed()).await.unwrap_or(changed);
+        } else {
+            tokio::time::sleep(at_most).await;
         }
         self.plan.waited();
+        changed
     }
 
     fn lost(&self) -> ClusterError {
@@ -271,10 +273,8 @@ struct PodLog {
 impl PodLog {
     /// Reads what comes next and shows its whole lines; false: that was all.
     async fn read(&mut self, mut show: impl FnMut(&[u8])) -> bool {
-        let count = match self.stream.read(&mut self.buffer).await {
-            Ok(0) | Err(_) => return false,
-            Ok(count) => count,
-        };
+        let read = tokio::time::timeout(SILENCE, self.stream.read(&mut self.buffer)).await;
+        let Ok(Ok(count @ 1..)) = read else { return false };
         for part in self.buffer[..count].split_inclusive(|b| *b == b'\n') {
             match (self.line.is_empty(), part.ends_with(b"\n")) {
                 (true, true) => show(part),
