@@ -3,6 +3,7 @@
 //!
 //! Needs: what scripts/kubernetes.sh needs; its programs come from the cache folder, OSBS_TEST_CACHE.
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test skips, and why a start failed")]
 
 use serde_json::Value;
 use std::fs;
