@@ -76,3 +76,20 @@ impl Hub {
         }
     }
 }
+
+/// Looks at a name before anything is made that it shall be of; `what` it is is for the message.
+///
+/// # Errors
+/// The fault that ends a call with this name.
+pub fn check_name(what: &str, name: &str) -> Result<(), Fault> {
+    crate::call::check_new_name(what, name).map_err(CallError::into_fault)
+}
+
+/// The same for a list of architectures.
+///
+/// # Errors
+/// The fault that ends a call with one of them.
+pub fn check_arches(arches: &[String]) -> Result<(), Fault> {
+    let arches = Value::Array(arches.iter().map(Value::from).collect());
+    crate::methods::tags::arches_of("arches", &arches).map(drop).map_err(CallError::into_fault)
+}

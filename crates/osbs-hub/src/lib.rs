@@ -34,6 +34,7 @@ mod tls;
 mod uploads;
 mod versions;
 
+pub use administration::{check_arches, check_name};
 pub use database::DatabaseError;
 pub use hub::{Clock, Hub, HubConfig, HubError, Log, Settings};
 pub use passwords::PasswordError;

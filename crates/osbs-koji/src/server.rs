@@ -1,12 +1,9 @@
 //! Which hub, and as whom. Reads the login's files; sends nothing.
 
+use osbs_http::{LoginFileError, read_login_file};
 use osbs_types::{ErrorKind, Secret};
-use std::io;
 use std::path::{Path, PathBuf};
 use url::Url;
-
-/// No certificate, key or password is longer.
-const MAX_LOGIN_FILE: u64 = 1 << 20;
 
 /// The URL names no hub.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,15 +150,9 @@ pub enum Login {
 /// A folder with a login that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// It cannot be read.
-    #[error("cannot read {} of Koji's login", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    File(#[from] LoginFileError),
     /// No certificate in it.
     #[error("no certificate of Koji's login in {}: expected the file cert, with certificate and key in PEM", path.display())]
     Missing {
@@ -176,12 +167,6 @@ pub enum LoginError {
     Principal {
         /// What stands there.
         name: String,
-    },
-    /// A file that is too long or no text.
-    #[error("{} of Koji's login is no text of at most 1 MiB", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
     },
 }
 
@@ -210,18 +195,8 @@ impl Login {
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, LoginError> {
-    let failed = |source| LoginError::Read { path: path.to_owned(), source };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.is_file() || found.len() > MAX_LOGIN_FILE => {
-            return Err(LoginError::Content { path: path.to_owned() });
-        }
-        Ok(_) => {}
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| LoginError::Content { path: path.to_owned() })
+fn read(path: &Path) -> Result<Option<String>, LoginFileError> {
+    read_login_file("Koji", path)
 }
 
 #[cfg(test)]
@@ -264,6 +239,6 @@ mod tests {
         std::fs::write(folder.path().join("serverca"), "CA").unwrap();
         assert_eq!(Login::read(folder.path(), None).unwrap().1, Some(b"CA".to_vec()));
         std::fs::write(folder.path().join("cert"), b"\xff").unwrap();
-        assert!(matches!(Login::read(folder.path(), None), Err(LoginError::Content { .. })));
+        assert!(matches!(Login::read(folder.path(), None), Err(LoginError::File(LoginFileError::Content { .. }))));
     }
 }

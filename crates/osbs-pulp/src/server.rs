@@ -2,15 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use osbs_http::{LoginFileError, read_login_file};
 use osbs_types::{ErrorKind, Secret};
-use std::io;
 use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Where Pulp's API is unless the URL has a path.
 const API_PATH: &str = "/pulp/api/v3/";
-/// No certificate, key or password is longer.
-const MAX_LOGIN_FILE: u64 = 1 << 20;
 
 /// The URL names no Pulp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,25 +78,13 @@ pub enum Login {
 /// A folder with a login that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// A file of it cannot be read.
-    #[error("cannot read {} of Pulp's login", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    File(#[from] LoginFileError),
     /// Neither kind of login is there.
     #[error("no login of Pulp in {}: expected pulp.cer and pulp.key, or username and password", path.display())]
     Missing {
         /// The folder.
-        path: PathBuf,
-    },
-    /// A file that is too long or no text.
-    #[error("{} of Pulp's login is no text of at most 1 MiB", path.display())]
-    Content {
-        /// The file.
         path: PathBuf,
     },
 }
@@ -139,18 +125,8 @@ impl Login {
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, LoginError> {
-    let failed = |source| LoginError::Read { path: path.to_owned(), source };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.is_file() || found.len() > MAX_LOGIN_FILE => {
-            return Err(LoginError::Content { path: path.to_owned() });
-        }
-        Ok(_) => {}
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| LoginError::Content { path: path.to_owned() })
+fn read(path: &Path) -> Result<Option<String>, LoginFileError> {
+    read_login_file("Pulp", path)
 }
 
 #[cfg(test)]
@@ -194,6 +170,6 @@ mod tests {
         check(&[("pulp.cer", b"C")], None);
         check(&[("username", b"me"), ("password", b"\xff")], None);
         check(&[], None);
-        assert!(matches!(Login::read(Path::new("/proc/version")), Err(LoginError::Read { .. })));
+        assert!(matches!(Login::read(Path::new("/proc/version")), Err(LoginError::File(LoginFileError::Read { .. }))));
     }
 }

@@ -150,6 +150,24 @@ fn a_hub_is_prepared_and_prepared_again() {
     check_refused(home, &["prepare", "f43", "--arch", "x86_64", "--url", "http://h/"], 1, "does not end in /kojihub");
 }
 
+/// What cannot be prepared leaves no hub behind, and says what to do about it.
+#[test]
+fn a_mistake_makes_no_empty_hub() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path();
+    for mistake in [
+        &["prepare", "a^b", "--arch", "x86_64"][..],
+        &["prepare", "f43", "--arch", "x^86"],
+        &["prepare", "f43", "--arch", "x86_64", "--package", "a b"],
+        &["prepare", "f43", "--arch", "x86_64", "--user", "a^b"],
+        &["prepare", "f43", "--arch", "x86_64", "--url", "http://h/"],
+        &["init", "--admin", "a^b"],
+    ] {
+        check_refused(home, mistake, 1, "next osbs hub COMMAND --help");
+        assert!(!home.join(".local/share/osbs/hub").exists(), "{mistake:?}");
+    }
+}
+
 #[test]
 fn a_new_hub_is_made_by_serving_it() {
     let folder = tempfile::tempdir().expect("a folder");

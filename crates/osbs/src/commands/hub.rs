@@ -87,7 +87,17 @@ pub(crate) async fn run(session: &Session, args: HubArgs) -> Result<u8, Failure>
     };
     let conf = HubConf::read(&dir)?;
     let place = Place { dir, conf };
-    match args.action {
+    let done = act(session, place, args.action).await;
+    done.map_err(|mut failure| {
+        if failure.kind == ErrorKind::User {
+            failure.hint.get_or_insert_with(|| "osbs hub COMMAND --help says what may be given".to_owned());
+        }
+        failure
+    })
+}
+
+async fn act(session: &Session, place: Place, action: Action) -> Result<u8, Failure> {
+    match action {
         Action::Init(args) => set_up::init(session, &place, &args),
         Action::Prepare(args) => prepare::run(session, &place, &args).await,
         Action::Serve(args) => serve::run(session, place, args).await,

@@ -70,6 +70,14 @@ pub(super) async fn run(session: &Session, place: &Place, args: &PrepareArgs) ->
         let problem = format!("{name} cannot be the name of the account: its password lies in a file of that name");
         return Err(Failure::message(ErrorKind::User, problem));
     }
+    // Before a hub is made for nothing.
+    for name in names {
+        set_up::check_name("user", name)?;
+    }
+    set_up::check_name("target", &args.name)?;
+    args.package.iter().try_for_each(|name| set_up::check_name("package", name))?;
+    osbs_hub::check_arches(&args.arch).map_err(|fault| set_up::refused(&fault))?;
+    let addresses = Addresses::new(place, args)?;
     if place.is_new()
         || !Hub::open(place.conf.hub_config(&place.dir))
             .and_then(|hub| hub.has_administrator())
@@ -79,7 +87,7 @@ pub(super) async fn run(session: &Session, place: &Place, args: &PrepareArgs) ->
     }
     let hub = place.open()?;
     let target = make_target(&hub, args).await?;
-    let written = Written::new(place, args)?;
+    let written = Written::new(place, addresses)?;
     let user = account(&hub, &written.folder, &args.user)?;
     for package in &args.package {
         let arguments = Arguments::of([Value::from(&target), package.into(), Value::from(&args.user)]);
@@ -159,16 +167,15 @@ fn account(hub: &Hub, folder: &Path, name: &str) -> Result<String, Failure> {
     Ok(password)
 }
 
-/// What the configurations say alike.
-struct Written {
-    folder: PathBuf,
+/// Where the hub is.
+struct Addresses {
     /// `http://HOST:PORT`.
     site: String,
     /// `http://HOST:PORT/kojihub`.
     hub: String,
 }
 
-impl Written {
+impl Addresses {
     fn new(place: &Place, args: &PrepareArgs) -> Result<Self, Failure> {
         let scheme = if place.conf.tls.is_some() { "https" } else { "http" };
         let hub = args.url.clone().unwrap_or_else(|| format!("{scheme}://{}/kojihub", place.conf.listen));
@@ -176,6 +183,19 @@ impl Written {
             let problem = format!("{hub} is no URL of a hub: it does not end in /kojihub");
             return Err(Failure::message(ErrorKind::User, problem));
         };
+        Ok(Self { site, hub })
+    }
+}
+
+/// What the configurations say alike.
+struct Written {
+    folder: PathBuf,
+    site: String,
+    hub: String,
+}
+
+impl Written {
+    fn new(place: &Place, Addresses { site, hub }: Addresses) -> Result<Self, Failure> {
         let resource = |error: std::io::Error| Failure::new(ErrorKind::Resource, &error);
         let folder = place.dir.canonicalize().map_err(resource)?.join(FOLDER);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(resource)?;

@@ -108,6 +108,7 @@ pub(super) fn init(session: &Session, place: &Place, args: &InitArgs) -> Result<
 
 /// Makes the folder, its hub.conf and the administrator, whose password lies beside it.
 pub(super) fn make(session: &Session, place: &Place, administrator: &str) -> Result<(), Failure> {
+    check_name("user", administrator)?;
     let resource = |error: std::io::Error| Failure::new(ErrorKind::Resource, &error);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&place.dir).map_err(resource)?;
     let hub = Hub::open(place.conf.hub_config(&place.dir)).map_err(|error| failed(&error))?;
@@ -122,6 +123,11 @@ pub(super) fn make(session: &Session, place: &Place, administrator: &str) -> Res
     session.note(&format!("a new hub in {}", place.dir.display()));
     session.note(&format!("its administrator is {administrator}, the password is in {}", kept.display()));
     Ok(())
+}
+
+/// Refuses what can be no name, before anything is done.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Failure> {
+    osbs_hub::check_name(what, name).map_err(|fault| refused(&fault))
 }
 
 pub(super) fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
@@ -173,7 +179,7 @@ fn set_password(
 }
 
 /// The hub is this process: what it refuses is what was asked for.
-fn refused(fault: &Fault) -> Failure {
+pub(super) fn refused(fault: &Fault) -> Failure {
     Failure::new(ErrorKind::User, fault)
 }
 
