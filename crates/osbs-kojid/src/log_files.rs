@@ -88,6 +88,10 @@ impl LogFiles {
         if let Some(file) = self.files.get_mut(name) {
             let bytes = bytes.min(file.waiting.len());
             file.waiting.drain(..bytes);
+            if file.waiting.is_empty() {
+                // Most files are silent for long, and tasks are many.
+                file.waiting = Vec::new();
+            }
             file.there += bytes as u64;
         }
     }

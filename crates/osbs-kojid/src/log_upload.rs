@@ -16,10 +16,12 @@ use tokio::time::Instant;
 
 /// Between two uploads: far below any watcher's own poll, and few requests.
 const INTERVAL: Duration = Duration::from_millis(400);
-/// So much may wait for the hub before no more is read.
-const MOST_WAITING: usize = 4 << 20;
+/// When so much waits it is sent at once; a hub that does not take it ends the reading. A task holds little more.
+const MOST_WAITING: usize = 512 << 10;
 /// Bytes of one upload.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 256 << 10;
+/// Events that are read at once, should there be so many.
+const EVENTS: usize = 256;
 /// After the client itself has given up.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -49,13 +51,14 @@ impl<'a> LogUpload<'a> {
     /// Until the build has ended and the hub has every line.
     pub(crate) async fn follow(&mut self, osbs: &Osbs, build: &BuildName) -> Result<(), TaskError> {
         let failed = |error: osbs_client::ClientError| TaskError::Submit(error.to_failure());
-        let mut events = osbs.events(build, 0, true).await.map_err(failed)?.ready_chunks(1024);
+        let mut events = osbs.events(build, 0, true).await.map_err(failed)?.ready_chunks(EVENTS);
         let mut due = Instant::now();
         loop {
             let waiting = self.files.waiting();
+            let until = if waiting < MOST_WAITING { due } else { Instant::now() };
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(due), if waiting > 0 => {
+                () = tokio::time::sleep_until(until), if waiting > 0 => {
                     self.flush().await?;
                     due = Instant::now() + INTERVAL;
                 }
