@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use world::World;
+use world::canaries::{Canaries, base64, in_url};
 use world::inspect::worker_of;
 use world::registries::{RED, RegistryServer, Setup};
 
@@ -33,99 +34,10 @@ const ADDED: &str = "kanari/added+vogel=9";
 const ALL: [&str; 10] =
     [SMTP, TOKEN, REPOSITORY, GIT, FILE, VARIABLE, UNKNOWN_KEY, IN_REPOSITORY_FILE, ADDED, RED.password];
 
-fn in_url(secret: &str) -> String {
-    secret
-        .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let number =
-            chunk.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
-        (0..=chunk.len()).for_each(|place| out.push(char::from(LETTERS[number >> (18 - 6 * place) & 63])));
-    }
-    while !out.len().is_multiple_of(4) {
-        out.push('=');
-    }
-    out
-}
-
-/// How a secret may be written: as it is, in a URL, and what base64 makes of it wherever it begins in a longer text.
-fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let mut all = vec![secret.to_owned(), in_url(secret), in_url(secret).to_lowercase(), secret.replace('/', "\\/")];
-    for before in 0..3 {
-        let encoded = base64(&[&vec![b' '; before], secret.as_bytes()].concat());
-        let whole = (before + secret.len()) * 8 / 6;
-        all.push(encoded[(before * 8).div_ceil(6)..whole].to_owned());
-    }
-    all.into_iter().map(String::into_bytes).collect()
-}
-
-/// Which canaries are in these bytes.
-struct Canaries(Vec<(&'static str, Vec<u8>)>);
-
-impl Canaries {
-    fn new() -> Self {
-        Self(ALL.iter().flat_map(|secret| forms(secret).into_iter().map(|form| (*secret, form))).collect())
-    }
-
-    fn sing_in(&self, bytes: &[u8]) -> BTreeSet<&'static str> {
-        let finds = |form: &[u8]| {
-            let first = form[0];
-            let mut rest = bytes;
-            while let Some(at) = rest.iter().position(|byte| *byte == first) {
-                if rest[at..].starts_with(form) {
-                    return true;
-                }
-                rest = &rest[at + 1..];
-            }
-            false
-        };
-        self.0.iter().filter(|(_, form)| finds(form)).map(|(secret, _)| *secret).collect()
-    }
-
-    #[track_caller]
-    fn check(&self, what: &str, bytes: &[u8]) {
-        let found = self.sing_in(bytes);
-        assert!(
-            found.is_empty(),
-            "{what} holds {found:?}:\n{}",
-            String::from_utf8_lossy(&bytes[..bytes.len().min(20_000)])
-        );
-    }
-
-    /// Every file below, unpacked where it is compressed.
-    #[track_caller]
-    fn check_files(&self, folder: &Path) -> usize {
-        let mut count = 0;
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let (path, kind) = (entry.path(), entry.file_type().expect("a type"));
-            if kind.is_dir() {
-                count += self.check_files(&path);
-            } else if kind.is_file() {
-                let mut bytes = fs::read(&path).unwrap_or_default();
-                if bytes.starts_with(&[0x1f, 0x8b]) {
-                    bytes = Command::new("gzip").arg("-dc").arg(&path).output().expect("gzip starts").stdout;
-                }
-                // The parent's programs hold nothing of ours, and are large.
-                if bytes.len() < 1 << 20 {
-                    self.check(&path.display().to_string(), &bytes);
-                }
-                count += 1;
-            }
-        }
-        count
-    }
-}
-
 /// The canary really sings: each form is found in its usual clothes.
 #[test]
 fn the_forms_are_right() {
-    let canaries = Canaries::new();
+    let canaries = Canaries::of(&ALL);
     let basic = |secret: &str| base64(format!("somebody:{secret}").as_bytes());
     for secret in ALL {
         for text in [
@@ -155,7 +67,7 @@ impl Watch {
         let (stop, found) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<BTreeSet<String>>>::default());
         let (theirs, told) = (Arc::clone(&stop), Arc::clone(&found));
         let thread = std::thread::spawn(move || {
-            let canaries = Canaries::new();
+            let canaries = Canaries::of(&ALL);
             let mut looked = 0;
             while !theirs.load(Ordering::Relaxed) {
                 for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -299,7 +211,7 @@ fn in_a_build_of_the_pipeline() {
         return;
     }
     mail_server::check_needs();
-    let canaries = Canaries::new();
+    let canaries = Canaries::of(&ALL);
     let world = World::new();
     let tls = certificate(&world.path(""));
     let mail =
@@ -417,7 +329,7 @@ fn in_an_image_that_is_built_by_hand() {
     if !world::can_run() {
         return;
     }
-    let canaries = Canaries::new();
+    let canaries = Canaries::of(&ALL);
     let world = World::new();
     let context = world.path("context");
     fs::create_dir_all(&context).expect("made");

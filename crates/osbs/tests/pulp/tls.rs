@@ -1,9 +1,10 @@
 //! Pulp behind nginx, which has a certificate of the site's own authority and wants one of the client's, whom it then
 //! presents to Pulp under a name of its own.
 
-use crate::canary::{Canary, base64};
+use crate::canary::Canary;
 use crate::mail_server::{self, MailServer};
 use crate::pulp_server::RealPulp;
+use crate::world::canaries::base64;
 use crate::world::registries::{Authority, Valid};
 use crate::world::{Done, World, check_nothing_left, free_port, wait_for};
 use crate::{digest_of_annotation, served};
@@ -29,7 +30,6 @@ impl Nginx {
         let (api, content) = (pulp.address("api"), pulp.address("content"));
         let login = base64(format!("{}:{}", pulp.address("username"), pulp.address("password")).as_bytes());
         let at = folder.display();
-        let login = format!("{login}{}", "=".repeat((4 - login.len() % 4) % 4));
         let text = format!(
             "user root; daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;\nevents {{}}\n\
              http {{\n access_log {at}/access.log; client_max_body_size 0;\n\

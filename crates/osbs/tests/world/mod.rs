@@ -2,6 +2,7 @@
 //! repositories made on the spot, and a parent image with a real shell in it. Everything goes when it is dropped.
 #![allow(dead_code, clippy::print_stdout, reason = "each test program uses its part; they tell what they do")]
 
+pub mod canaries;
 pub mod distribution;
 pub mod gate;
 pub mod hub;
