@@ -242,10 +242,7 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
         "volumes": volumes,
     });
     let pull_secrets: Vec<_> = options.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
-    let in_user_namespace = build.build_type == BuildType::Worker && options.security == PodSecurity::UserNamespace;
     let optional = [
-        // Who is not root reads the secrets as their group.
-        ("securityContext", in_user_namespace.then(|| json!({"fsGroup": BUILDER}))),
         ("activeDeadlineSeconds", options.deadline.map(|deadline| json!(deadline.as_secs().max(1)))),
         ("priorityClassName", options.priority_class.as_ref().map(|name| json!(name))),
         ("serviceAccountName", options.service_account.as_ref().map(|name| json!(name))),
@@ -288,7 +285,6 @@ fn environment(build: &Build, options: &PodOptions) -> Vec<Value> {
         ("OSBS_BUILD_TYPE", build.build_type.as_str()),
         ("OSBS_EVENTS", EVENTS),
         ("OSBS_CLUSTER", "kubernetes"),
-        ("OSBS_BUILD_TYPE", build.build_type.as_str()),
         ("OSBS_NAMESPACE", &build.namespace),
     ];
     let from_pod = [("OSBS_POD", "metadata.name"), ("OSBS_POD_UID", "metadata.uid"), ("OSBS_NODE", "spec.nodeName")];
