@@ -244,7 +244,7 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
     let pull_secrets: Vec<_> = options.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     let optional = [
         ("activeDeadlineSeconds", options.deadline.map(|deadline| json!(deadline.as_secs().max(1)))),
-        ("priorityClassName", options.priority_class.as_ref().map(|name| json!(name))),
+        ("priorityClassName", priority_class(build, options).map(|name| json!(name))),
         ("serviceAccountName", options.service_account.as_ref().map(|name| json!(name))),
         ("nodeSelector", (!build.node_selector.is_empty()).then(|| json!(build.node_selector))),
         ("imagePullSecrets", (!pull_secrets.is_empty()).then(|| json!(pull_secrets))),
@@ -255,6 +255,12 @@ fn pod_spec(build: &Build, options: &PodOptions) -> Result<Value, ClusterError> 
         }
     }
     Ok(spec)
+}
+
+/// Scratch builds are those that only their author waits for.
+fn priority_class<'a>(build: &Build, options: &'a PodOptions) -> Option<&'a String> {
+    let low = options.low_priority_class.as_ref().filter(|_| build.flag("scratch"));
+    low.or(options.priority_class.as_ref())
 }
 
 /// The home folder and `/tmp`, which go with the pod. What builds of a node share is the store of images, and nothing else

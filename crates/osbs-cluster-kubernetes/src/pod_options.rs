@@ -28,6 +28,8 @@ pub struct PodOptions {
     pub ttl: Option<Duration>,
     /// Priority class of the pods.
     pub priority_class: Option<String>,
+    /// Of scratch builds; as the others' without.
+    pub low_priority_class: Option<String>,
     /// Where images are unpacked.
     pub home: HomeVolume,
     /// More environment of the pod's program: nothing secret.
@@ -48,6 +50,7 @@ impl Default for PodOptions {
             start_patience: Duration::from_mins(5),
             ttl: None,
             priority_class: None,
+            low_priority_class: None,
             home: HomeVolume::EmptyDir { size_limit: None },
             env: TextMap::new(),
         }

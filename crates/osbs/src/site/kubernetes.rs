@@ -146,6 +146,7 @@ fn pod_options(pods: &PodConfig, storage: Option<String>) -> PodOptions {
         env: [(run_pod::GRACE.to_owned(), grace.as_secs().to_string())].into(),
         ttl: seconds(pods.ttl_seconds_after_finished),
         priority_class: pods.priority_class_name.clone(),
+        low_priority_class: pods.low_priority_class_name.clone(),
         home: match &pods.home_volume {
             osbs_config::HomeVolume::EmptyDir => HomeVolume::EmptyDir { size_limit: storage },
             osbs_config::HomeVolume::HostPath(path) => HomeVolume::HostPath { path: path.clone() },
