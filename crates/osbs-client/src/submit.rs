@@ -7,6 +7,9 @@ use osbs_cluster::{Build, BuildConfig, BuildFilter, ClusterError, NameRule, NewB
 use osbs_config::UserParams;
 use osbs_types::{BuildName, Timestamp};
 
+/// What [`ClusterError::Invalid`] calls the name of a build.
+const BUILD_NAME: &str = "build name";
+
 /// Five random digits and the time of the request.
 pub(crate) fn unique_name() -> UniqueName {
     let random = rand::random_range(10_000..100_000);
@@ -88,13 +91,20 @@ impl Osbs {
         Ok(builds.pop())
     }
 
-    /// Creates a build under the first free of `NAME`, `NAME-2`, `NAME-3`, ...
+    /// Creates a build under the first free of `NAME`, `NAME-2`, `NAME-3`, ... A cluster that takes no `_` in names, which is
+    /// in those of platforms, gets `-` there.
     pub(crate) async fn create_named(&self, new: NewBuild, base: &str) -> Result<Build, ClientError> {
-        for attempt in 1..=99 {
+        let plain = base.replace('_', "-");
+        let mut base = base;
+        let mut attempts = 1..=99;
+        while let Some(attempt) = attempts.next() {
             let text = if attempt == 1 { base.to_owned() } else { format!("{base}-{attempt}") };
             let named = NewBuild { name: NameRule::Exact(name(text)?), ..new.clone() };
             match self.parts.cluster.create_build(named).await {
                 Err(ClusterError::NameTaken { .. }) => {}
+                Err(ClusterError::Invalid { what: BUILD_NAME, .. }) if base != plain => {
+                    (base, attempts) = (&plain, 1..=99);
+                }
                 result => return Ok(result?),
             }
         }
