@@ -5,7 +5,7 @@
 
 pub(crate) mod facts;
 #[cfg(test)]
-mod fake_hub;
+pub(crate) mod fake_hub;
 pub(crate) mod fragment;
 mod hub;
 pub(crate) mod import;

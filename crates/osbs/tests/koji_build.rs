@@ -2,9 +2,11 @@
 //! the registry is compared with what the build has made.
 #![allow(clippy::print_stdout, reason = "tells what was compared")]
 
+mod mail_server;
 mod world;
 
-use osbs_koji::{Build, BuildState, TaskState, calls};
+use mail_server::MailServer;
+use osbs_koji::{Arguments, Build, BuildState, MethodCall, TaskState, calls};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -59,6 +61,12 @@ fn built(hub: &TestHub, nvr: &str) -> Build {
 
 fn find(hub: &TestHub, nvr: &str) -> Option<Build> {
     hub.call(&hub.anonymous(), calls::get_build(nvr))
+}
+
+/// For which platforms the target is, by its build tag.
+fn set_arches(hub: &TestHub, arches: &str) {
+    let edit = Arguments::of(["f43-build".into()]).named("arches", arches);
+    hub.call(&hub.log_in("kojiadmin"), MethodCall::raw("editTag2", edit));
 }
 
 fn output(program: &str, args: &[&str]) -> String {
@@ -130,6 +138,7 @@ fn two_platforms_end_in_one_tagged_build() {
     as_index(&world, "dnf");
     let more = format!("{TWO_PLATFORMS}skip_koji_check_for_base_image: true\n");
     let hub = site(&world, &["web-container", "child-container"], &more);
+    set_arches(&hub, "x86_64 second");
     let query = "RUN rpm -qa --qf 'RPMQA %{NAME} %{VERSION} %{RELEASE} %{ARCH}\\n'";
     let dockerfile = format!("FROM dnf:1\nLABEL name=test/web com.redhat.component=web-container version=1\n{query}\n");
     let files = [("Dockerfile", dockerfile.as_str()), ("help.md", "% WEB(1)\n% Me\n# NAME\nweb - it\n")];
@@ -152,6 +161,15 @@ fn two_platforms_end_in_one_tagged_build() {
     check_archives(&hub, &folder, &metadata, web.id);
     check_logs_and_packages(&hub, &folder, &metadata, web.id);
     check_child(&world, &hub, &web);
+
+    // The platforms are those of the target's build tag, whatever has a cluster.
+    set_arches(&hub, "second s390x");
+    let done = build(&world, &url);
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let again = built(&hub, "web-container-1-2");
+    let archives = hub.call(&hub.anonymous(), calls::list_archives(again.id, Some("image")));
+    assert!(archives.len() == 1 && archives[0].filename.ends_with(".second.tar.gz"), "{archives:?}");
+    assert!(done.out.contains("no enabled cluster builds for this platform"), "{}", done.out);
     check_nothing_left(&world);
 }
 
@@ -556,14 +574,21 @@ impl Drop for Builder {
     }
 }
 
-/// From a task that somebody asks for to the tagged build, which is the task's and its owner's.
+/// From a task that somebody asks for to the tagged build, which is the task's and its owner's, who gets a mail.
 #[test]
 fn a_task_ends_in_its_owners_build() {
     if !can_run() {
         return;
     }
+    mail_server::check_needs();
     let world = World::new();
-    let hub = site(&world, &["web-container"], "skip_koji_check_for_base_image: true\n");
+    let mail = MailServer::start(&world.path("mail"), "none", None, None);
+    let smtp = format!(
+        "skip_koji_check_for_base_image: true\nsmtp: {{host: '{}', from_address: osbs@example.org, domain: example.com, \
+         send_to_submitter: true, send_to_pkg_owner: true}}\n",
+        mail.address
+    );
+    let hub = site(&world, &["web-container"], &smtp);
     let builder = Builder::start(&world, &hub);
     let user = hub.log_in(USER);
     let source = format!("git+{}#main", world.layered("web", "RUN true"));
@@ -581,4 +606,14 @@ fn a_task_ends_in_its_owners_build() {
     assert_eq!(tagged.iter().map(|one| one.build.id).collect::<Vec<_>>(), [build.id]);
     drop(builder);
     check_no_reservation(&world, &hub);
+
+    // Whom Koji knows: the submitter, who owns the package too.
+    let mails = mail.mails();
+    assert_eq!(mails.len(), 1, "{mails:#?}");
+    assert_eq!(mails[0]["to"], json!([format!("{USER}@example.com")]));
+    let body = mails[0]["body"].as_str().expect("text");
+    let logs = format!("Logs: {}", hub.url().replace("/kojihub", &format!("/kojifiles/work/tasks/{task}/{task}")));
+    for said in [&format!("Submitted by: {USER}@example.com"), &logs] {
+        assert!(body.lines().any(|line| line == said), "{said}: {body}");
+    }
 }

@@ -28,11 +28,23 @@ impl KojiSite {
 
     /// A target that must be there.
     pub(crate) async fn target(&self, name: &str) -> Result<Target, PluginError> {
-        let found = self.ask(calls::get_build_target(name)).await?;
-        found.ok_or_else(|| {
+        self.target_by(calls::get_build_target(name), name).await
+    }
+
+    async fn target_by(&self, call: MethodCall<Option<Target>>, name: &str) -> Result<Target, PluginError> {
+        self.ask(call).await?.ok_or_else(|| {
             PluginError::user(format!("Koji has no build target {name}"))
                 .with_hint("`koji list-targets` tells which there are; --target names one")
         })
+    }
+
+    /// The arches of a target's build tag, as of one moment; none: the tag says nothing.
+    pub(crate) async fn arches_of_target(&self, target: &str) -> Result<Vec<String>, PluginError> {
+        let event = self.ask(calls::get_last_event()).await?.id;
+        let found = self.target_by(calls::get_build_target(target).named("event", event), target).await?;
+        let tag = calls::get_build_config(found.build_tag_name.as_str()).named("event", event);
+        let config = self.ask(tag).await?;
+        Ok(config.map(|config| config.arches).unwrap_or_default())
     }
 
     /// Whose session this is.

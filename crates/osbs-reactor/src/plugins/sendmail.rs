@@ -2,11 +2,13 @@
 //!
 //! Nothing depends on it: whatever the mail server does, the build ends as it would have without.
 
+mod lookups;
 mod message;
 mod recipients;
 mod server;
 mod states;
 
+use crate::koji::{KojiArgs, with_koji_arguments};
 use crate::plugin::{Done, Plugin, PluginError, PluginResult, PluginType};
 use crate::run::Run;
 use async_trait::async_trait;
@@ -30,7 +32,7 @@ const LONGEST_FILE: u64 = 1 << 20;
 
 /// The plugin.
 pub fn plugin() -> PluginType {
-    PluginType::new("sendmail", &[Phase::Exit], |args| Ok(Box::new(args.parse::<SendMail>()?)))
+    let kind = PluginType::new("sendmail", &[Phase::Exit], |args| Ok(Box::new(args.parse::<SendMail>()?)))
         .allowed_to_fail()
         .purpose("Tells people by mail how a build ended, with the error of a failed one and where its log is.")
         .argument(
@@ -45,20 +47,14 @@ pub fn plugin() -> PluginType {
         .argument("email_domain", "appended to Koji user names, where `smtp` of config.yaml is missing")
         .argument("to_koji_submitter", "tell who submitted the Koji task, where `smtp` of config.yaml is missing")
         .argument("to_koji_pkgowner", "tell the package's owner, where `smtp` of config.yaml is missing")
-        .accepts(&[
-            "url",
-            "verify_ssl",
-            "use_auth",
-            "koji_hub",
-            "koji_root",
-            "koji_proxyuser",
-            "koji_ssl_certs_dir",
-            "koji_principal",
-            "koji_keytab",
-        ])
+        .argument("koji_hub", "XML-RPC URL of the hub, where config.yaml has no `koji`")
+        .argument("koji_root", "URL of its files, where config.yaml has no `koji`");
+    with_koji_arguments(kind)
+        .accepts(&["url", "verify_ssl", "use_auth"])
         .reads(&[
             "`smtp` of config.yaml, and the secret its `auth.password_path` names",
             "result of `check_and_set_rebuild`: whether this is an autorebuild",
+            "config.yaml: koji; the task that asked for the build and its owner, the owners of the package",
             "annotation `repositories` as `store_metadata_in_osv3` stored it",
             "label `name` of the Dockerfile; commit and URL of the source",
             "the failure of the build; the log of a failed autorebuild",
@@ -77,6 +73,8 @@ struct SendMail {
     email_domain: Option<String>,
     to_koji_submitter: Option<bool>,
     to_koji_pkgowner: Option<bool>,
+    #[serde(flatten)]
+    koji: KojiArgs,
 }
 
 #[async_trait]
@@ -90,9 +88,9 @@ impl Plugin for SendMail {
         let Some(smtp) = self.smtp(run) else {
             return Ok(Done::Skipped("no mail server is configured".to_owned()));
         };
-        let missing = look_up(run, &smtp);
+        let found = lookups::look_up(run, &self.koji, &smtp).await;
         let kind = run.records.failure.as_ref().map(|failure| failure.kind);
-        let who = recipients::recipients(&smtp, &[], kind);
+        let who = recipients::recipients(&smtp, &found.addresses(), kind);
         for entry in &who.dropped {
             run.log().warning(format!("{entry:?} is no mail address: dropped"));
         }
@@ -101,7 +99,8 @@ impl Plugin for SendMail {
             return Ok(Done::Skipped("there is nobody to be told".to_owned()));
         }
         let mut story = story(run, ended, &smtp);
-        story.note = who.only_error_addresses.then(|| note(&missing));
+        story.note = who.only_error_addresses.then(|| note(&found.missing));
+        story.submitter = found.submitter;
         let files = if ended.autorebuild && ended.failed { log_files(run).await } else { Vec::new() };
         let id = format!("{}.{:016x}", run.build.name, rand::random::<u64>());
         let letter = story.letter(|text| run.services.events.mask(text).into_owned());
@@ -142,16 +141,6 @@ impl SendMail {
 fn ended(run: &Run) -> Ended {
     let autorebuild = run.result(Phase::Prebuild, "check_and_set_rebuild") == Some(&Value::Bool(true));
     Ended { autorebuild, failed: run.build_process_failed(), cancelled: run.cancelled }
-}
-
-/// Whom Koji would have to be asked for, and why it was not: logged and passed over.
-fn look_up(run: &Run, smtp: &SmtpConfig) -> Vec<&'static str> {
-    let wanted = [(smtp.send_to_submitter, "the submitter"), (smtp.send_to_pkg_owner, "the package's owner")];
-    let missing: Vec<_> = wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, who)| who).collect();
-    for who in &missing {
-        run.log().warning(format!("the address of {who} is not known: there is no connection to Koji"));
-    }
-    missing
 }
 
 /// What stands above a mail to `error_addresses` (M34).
@@ -211,10 +200,15 @@ fn image_name(run: &Run, repositories: &[String]) -> String {
     pushed.map(|name| name.repository().to_owned()).or_else(label).unwrap_or_else(|| run.request.image.clone())
 }
 
+/// Where the site says, else the files of Koji's task, else the command that shows them.
 fn logs(run: &Run, url: Option<&str>) -> String {
-    match url {
-        Some(url) => url.replace("{build}", run.build.name.as_str()).replace("{namespace}", &run.build.namespace),
-        None => format!("osbs build-logs {}", run.build.name),
+    if let Some(url) = url {
+        return url.replace("{build}", run.build.name.as_str()).replace("{namespace}", &run.build.namespace);
+    }
+    let files = run.koji.get().map(|koji| koji.root_url.as_str()).filter(|root| !root.is_empty());
+    match (files, run.koji_task_id()) {
+        (Some(root), Some(task)) => format!("{root}/work/{}", osbs_koji::task_directory(task)),
+        _ => format!("osbs build-logs {}", run.build.name),
     }
 }
 
