@@ -18,11 +18,15 @@ stop_with() {
 
 # Keyed by what is built and by how. The version is that of Debian's binary packages of the same source.
 command -v go >/dev/null || stop_with 'Go is missing' 'run: scripts/setup.sh test'
-version=$(LC_ALL=C apt-cache policy kubernetes-client 2>/dev/null | sed -n 's/^  Candidate: //p')
-case $version in
-  '' | '(none)') version=$(cat "$cache"/kubernetes/last-version 2>/dev/null) ||
-    stop_with 'Debian knows no package of Kubernetes here' 'run: apt-get update' ;;
-esac
+candidate() { LC_ALL=C apt-cache policy kubernetes-client 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)/\1/p'; }
+version=$(candidate)
+[ -n "$version" ] || version=$(cat "$cache/kubernetes/last-version" 2>/dev/null || true)
+if [ -z "$version" ]; then
+  # A machine whose package lists were thrown away.
+  [ "$(id -u)" != 0 ] || apt-get -qq update || true
+  version=$(candidate)
+fi
+[ -n "$version" ] || stop_with 'Debian knows no package of Kubernetes here' 'run: apt-get update'
 release=${version##*really}
 release=${release%%[-+]*}
 key=$(cat "$here/kubernetes-install.sh" <(go version) | sha256sum | cut -c1-16)
@@ -99,9 +103,14 @@ build() {
   done < <(grep -rl --include='*.go' '+k8s:openapi-gen=true' pkg/apis/abac | xargs -n 1 dirname | sort -u)
   "$work/openapi-gen" -O zz_generated.openapi -p k8s.io/kubernetes/pkg/generated/openapi --output-base "$GOPATH/src" \
     -h /dev/null -r "$work/violations" "${inputs[@]}"
-  local in=k8s.io/kubernetes/vendor/k8s.io/component-base/version major minor
+  local in major minor flags='-s -w'
   IFS=. read -r major minor _ <<<"$release"
-  go build -o "$work/out/" -ldflags "-s -w -X $in.gitVersion=v$release -X $in.gitMajor=$major -X $in.gitMinor=$minor" \
+  for in in client-go/pkg component-base; do
+    in=k8s.io/kubernetes/vendor/k8s.io/$in/version
+    flags+=" -X $in.gitVersion=v$release -X $in.gitMajor=$major -X $in.gitMinor=$minor"
+  done
+  # Without what talks to clouds and to Docker, which is half of it.
+  go build -o "$work/out/" -tags 'providerless dockerless' -ldflags "$flags" \
     ./cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kubectl}
 }
 # A function called before `||` goes on after what fails in it, so it gets a shell of its own.

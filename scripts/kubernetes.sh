@@ -17,7 +17,8 @@
 #
 # OSBS_K8S_LOG_MAX_SIZE (10Mi) and OSBS_K8S_LOG_MAX_FILES (5) say when the kubelet rotates a container's log;
 # OSBS_K8S_FEATURE_GATES replaces the feature gates; OSBS_K8S_MAX_PODS (110).
-# One runs at a time on a machine: a second `start` waits for the end of the first.
+# One runs at a time on a machine, a second `start` waits for the end of the first; but OSBS_K8S_SLOT (0 to 15, 0) gives each
+# its own place, with its own network, so that several may run beside one another.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,16 +31,20 @@ stop_with() {
   exit 1
 }
 
-lock=/run/lock/osbs-kubernetes
-bridge=osbsk8s0
+slot=${OSBS_K8S_SLOT:-0}
+[[ $slot =~ ^([0-9]|1[0-5])$ ]] || stop_with "OSBS_K8S_SLOT is 0 to 15, not $slot"
+lock=/run/lock/osbs-kubernetes-$slot
+# What concerns the whole machine: changed by the first that starts, put back by the last that ends.
+shared=/run/lock/osbs-kubernetes-shared
+bridge=osbs-k8s-$slot
 # No other network may have these, they are ours on this machine only: pods and the node, and services.
-pods=10.213.64.0/20
-host_address=10.213.64.1
-services=10.213.80.0/24
-service_address=10.213.80.1
-control_group=osbs-kubernetes
+pods=10.214.$((slot * 16)).0/21
+host_address=10.214.$((slot * 16)).1
+services=10.214.$((slot * 16 + 8)).0/24
+service_address=10.214.$((slot * 16 + 8)).1
+control_group=osbs-kubernetes-$slot
 node=osbs-node
-# Set for the whole machine by kubelet and by the network, hence put back.
+# Set for the whole machine by kubelet, hence put back.
 settings=(vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes net/ipv4/ip_forward)
 # Where components have fixed places on the machine, a folder of ours is mounted in their sight.
 places=(/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers)
@@ -258,6 +263,10 @@ control_groups() { # each hierarchy's root where kubelet makes groups
 make_control_groups() {
   local root file
   while read -r root; do
+    # One hierarchy for all: what kubelet wants has to be handed down.
+    for file in cpuset cpu memory pids io; do
+      [ ! -e "$root/cgroup.controllers" ] || echo "+$file" 2>/dev/null >"$root/cgroup.subtree_control" || true
+    done
     mkdir -p "$root/$control_group"
     for file in cpuset.cpus cpuset.mems; do
       [ ! -e "$root/$file" ] || [ -e "$root/cgroup.controllers" ] || cat "$root/$file" >"$root/$control_group/$file"
@@ -268,7 +277,7 @@ make_control_groups() {
 remove_control_groups() {
   local tries left
   for tries in $(seq 200); do
-    left=$(find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/*$control_group*" 2>/dev/null || true)
+    left=$(find /sys/fs/cgroup -depth -type d \( -path "/sys/fs/cgroup/*$control_group" -o -path "/sys/fs/cgroup/*$control_group/*" \) 2>/dev/null || true)
     [ -n "$left" ] || return 0
     xargs -r rmdir 2>/dev/null <<<"$left" || true
     sleep 0.1
@@ -276,28 +285,56 @@ remove_control_groups() {
   echo "kubernetes: control groups are left: $left" >&2
 }
 
-# Everything of the machine that `start` changed, as the lock file has it: this run's or that of one that was killed.
+# Everything that `start` made, as the lock file has it: this run's or that of one that was killed.
 clean_up() {
   [ -s "$lock" ] || return 0
-  local line left place
+  local tries left
   ip link delete "$bridge" 2>/dev/null || true
   remove_control_groups
-  while read -r line; do
-    case $line in
-      setting\ *) read -r _ place left <<<"$line"; echo "$left" 2>/dev/null >"/proc/sys/$place" || true ;;
-      made\ *) rmdir "${line#made }" 2>/dev/null || true ;;
-      folder\ *)
-        left=${line#folder }
-        rm -rf --one-file-system "${left:?}"/{data,containerd.sock,containerd.sock.ttrpc,ready.json,ready.json.new,inside.pid} 2>/dev/null || true
-        ;;
-    esac
-  done < <(tac "$lock")
+  left=$(cat "$lock")
+  rm -rf --one-file-system "${left:?}"/{data,containerd.sock,containerd.sock.ttrpc,ready.json,ready.json.new,inside.pid,supervisor.pid} || true
   # The network namespaces of the pods end a little after their last process.
-  for line in $(seq 100); do
-    [ -n "$(ip -o link show type veth 2>/dev/null | grep -F "$bridge")" ] || break
+  for tries in $(seq 100); do
+    ip -o link show type veth 2>/dev/null | grep -qF "master $bridge" || break
     sleep 0.1
   done
   : >"$lock"
+}
+
+restore_machine() { # what the shared file has
+  local what rest value
+  while read -r what rest value; do
+    case $what in
+      setting) echo "$value" 2>/dev/null >"/proc/sys/$rest" || true ;;
+      made) rmdir "$rest" 2>/dev/null || true ;;
+    esac
+  done < <(tac "$shared")
+  : >"$shared"
+}
+
+# A user of the machine holds a shared lock on it, for as long as it lives.
+enter_machine() {
+  local line
+  exec 6>>"$shared" 8>>"$shared-users"
+  flock 6
+  if flock -n -x 8; then
+    restore_machine
+    for line in "${settings[@]}"; do
+      [ ! -e "/proc/sys/$line" ] || echo "setting $line $(cat "/proc/sys/$line")" >>"$shared"
+    done
+    for line in "${places[@]}"; do
+      [ -d "$line" ] || { echo "made $line" >>"$shared"; mkdir -p "$line"; }
+    done
+  fi
+  flock -s 8
+  exec 6>&-
+}
+
+leave_machine() {
+  exec 6>>"$shared"
+  flock 6
+  ! flock -n -x 8 || restore_machine
+  exec 6>&- 8>&-
 }
 
 start() {
@@ -305,21 +342,20 @@ start() {
   [ "$(id -u)" = 0 ] || stop_with 'only root can start it'
   [ ${#folder} -lt 80 ] || stop_with "the path is too long for sockets: $folder"
   mkdir -p "$(dirname "$lock")"
+  echo $$ >"$folder/supervisor.pid"
   exec 9>>"$lock"
   flock -n 9 || { echo 'kubernetes: waiting for the end of another on this machine' >&2; flock 9; }
   clean_up
   echo $$ >"$folder/supervisor.pid"
+  trap clean_up EXIT
+  trap 'exit 0' INT TERM HUP
   rm -rf "${folder:?}"/{data,log,arguments,pids}
   mkdir -p "$folder"/{data,log,arguments,pids}
-  local line begun=$SECONDS
-  {
-    echo "folder $folder"
-    for line in "${settings[@]}"; do [ ! -e "/proc/sys/$line" ] || echo "setting $line $(cat "/proc/sys/$line")"; done
-  } >&9
-  for line in "${places[@]}"; do
-    [ -d "$line" ] || { echo "made $line" >&9; mkdir -p "$line"; }
-    mkdir -p "$folder/data/places$line"
-  done
+  local line
+  echo "$folder" >"$lock"
+  enter_machine
+  trap 'clean_up; leave_machine' EXIT
+  for line in "${places[@]}"; do mkdir -p "$folder/data/places$line"; done
   make_control_groups
   ip link add "$bridge" type bridge
   ip address add "$host_address/${pods#*/}" dev "$bridge"
@@ -332,7 +368,7 @@ start() {
   exec 7<&0
   setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$folder/data" LC_ALL=C.UTF-8 TZ=UTC \
-    bash "$here/kubernetes-inside.sh" run "$folder" "$home" "${places[@]}" <&7 9>&- 7<&- &
+    bash "$here/kubernetes-inside.sh" run "$folder" "$home" "${places[@]}" <&7 9>&- 8>&- 7<&- &
   inner=$!
   exec 7<&-
   trap 'stopped=yes; kill -KILL $inner 2>/dev/null || true' INT TERM HUP
@@ -350,8 +386,6 @@ start() {
   wait "$inner" 2>/dev/null || true
   while [ -n "$first" ] && kill -0 "$first" 2>/dev/null; do sleep 0.05; done
   [ -z "$stopped" ] || result=0
-  clean_up
-  rm -f "$folder/supervisor.pid"
   exit $result
 }
 
