@@ -5,7 +5,7 @@ use crate::client::{asked, code};
 use crate::closing::close_if_dead;
 use crate::job::{self, JobFacts, facts, to_text};
 use crate::names::{self, FINISHED, STATE, check_keys, label_value};
-use crate::pod_reason;
+use crate::{pod_reason, turns};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -122,6 +122,9 @@ pub(crate) async fn list(cluster: &KubernetesCluster, filter: &BuildFilter) -> R
         false => Vec::new(),
     };
     let mut builds: Vec<_> = found.iter().map(|facts| pod_reason::shown(facts, &of_build(&pods, facts))).collect();
+    if found.iter().any(|facts| !facts.granted && !facts.build.is_finished()) {
+        turns::show_reasons(&mut builds, &cluster.queue().await?);
+    }
     builds.retain(|build| filter.matches(build));
     if let Some(limit) = filter.limit {
         builds.drain(..builds.len().saturating_sub(limit));
@@ -146,17 +149,12 @@ fn selector(filter: &BuildFilter) -> Option<String> {
         }
         parts.push(format!("{key}={value}"));
     }
-    let (done, open): (Vec<_>, Vec<_>) = filter.states.iter().partition(|state| state.is_finished());
-    if filter.unfinished {
+    // A dead build is shown as Error or Cancelled before somebody has closed it: only these two say what is recorded.
+    let recorded = |state: &BuildState| matches!(state, BuildState::Complete | BuildState::Failed);
+    if filter.unfinished || (!filter.states.is_empty() && filter.states.iter().all(|state| !state.is_finished())) {
         parts.push(format!("{FINISHED}=false"));
-    } else if !done.is_empty() && open.is_empty() && !done.contains(&&BuildState::Error) {
-        // A dead build is shown as Error, or Cancelled, before somebody has closed it.
-        let closed_only = done.iter().all(|state| matches!(state, BuildState::Complete));
-        if closed_only {
-            parts.push(format!("{FINISHED}=true"));
-        }
-    } else if done.is_empty() && !open.is_empty() {
-        parts.push(format!("{FINISHED}=false"));
+    } else if !filter.states.is_empty() && filter.states.iter().all(recorded) {
+        parts.push(format!("{FINISHED}=true"));
     }
     let build_type = filter.build_type.map(|build_type| build_type.as_str().to_owned());
     let parent = filter.parent.as_ref().map(ToString::to_string);
@@ -173,7 +171,7 @@ fn selector(filter: &BuildFilter) -> Option<String> {
 
 /// How many builds are not finished.
 pub(crate) async fn active(cluster: &KubernetesCluster, group: Option<&str>) -> Result<usize, ClusterError> {
-    let mut selector = crate::turns::SELECTOR.to_owned();
+    let mut selector = turns::SELECTOR.to_owned();
     if let Some(label) = group.and_then(label_value) {
         selector.push_str(&format!(",{}={label}", names::SLOTS));
     }

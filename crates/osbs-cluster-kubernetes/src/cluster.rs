@@ -7,7 +7,7 @@ use crate::pods::pods_of;
 use crate::record::StateRecord;
 use crate::turns::Passes;
 use crate::watch::WatchPlace;
-use crate::{PodOptions, builds, log, pod_reason};
+use crate::{PodOptions, builds, log, pod_reason, turns};
 use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Patch, PatchParams};
@@ -170,12 +170,16 @@ impl KubernetesCluster {
     }
 
     /// The build as it is shown.
-    pub(crate) async fn shown(&self, facts: &JobFacts) -> Result<Build, ClusterError> {
-        let pods = match facts.granted && !facts.build.is_finished() {
-            true => pods_of(self, &facts.build.name).await?,
-            false => Vec::new(),
-        };
-        Ok(pod_reason::shown(facts, &pods))
+    async fn shown(&self, facts: &JobFacts) -> Result<Build, ClusterError> {
+        if facts.build.is_finished() {
+            return Ok(facts.build.clone());
+        }
+        if facts.granted {
+            return Ok(pod_reason::shown(facts, &pods_of(self, &facts.build.name).await?));
+        }
+        let mut build = facts.build.clone();
+        turns::show_reasons(std::slice::from_mut(&mut build), &self.queue().await?);
+        Ok(build)
     }
 }
 
@@ -197,7 +201,11 @@ impl Cluster for KubernetesCluster {
         let facts = self.facts_of(name).await?;
         let mut build = self.shown(&facts).await?;
         if !build.is_finished() {
-            build.env = self.environment_of(name).await?;
+            build.env = match self.environment_of(name).await {
+                // Who may see builds need not be allowed to see what they are given.
+                Err(ClusterError::Forbidden { .. }) => TextMap::new(),
+                env => env?,
+            };
         }
         Ok(build)
     }

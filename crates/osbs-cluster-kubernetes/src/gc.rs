@@ -4,7 +4,6 @@ use crate::KubernetesCluster;
 use crate::client::{asked, code};
 use crate::job::facts;
 use crate::names::{BUILD, FINISHED};
-use crate::turns::SELECTOR;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Preconditions};
 use osbs_cluster::ClusterError;
@@ -27,10 +26,7 @@ impl KubernetesCluster {
     /// The cluster cannot be asked.
     pub async fn gc(&self, older_than: Option<Duration>) -> Result<Cleared, ClusterError> {
         let mut cleared = Cleared::default();
-        let unfinished: Vec<Job> = self.list_all("jobs.batch", SELECTOR).await?;
-        for facts in
-            unfinished.iter().filter_map(|job| facts(job).ok()).filter(|facts| facts.granted || facts.looks_dead())
-        {
+        for facts in self.queue().await?.into_iter().filter(|facts| facts.granted || facts.looks_dead()) {
             if let Some(closed) = crate::closing::close_if_dead(self, &facts).await? {
                 cleared.closed.push(closed.build.name);
             }

@@ -13,9 +13,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use osbs_cluster::queue::{Queued, decide};
-use osbs_cluster::{ClusterError, TextMap};
-use osbs_types::{BuildName, Timestamp};
+use osbs_cluster::{Build, ClusterError, TextMap};
+use osbs_types::{BuildName, BuildState, Timestamp};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
@@ -55,6 +56,19 @@ pub(crate) fn reason<'a>(jobs: impl Iterator<Item = &'a JobFacts>, name: &BuildN
     let queue: Vec<_> = jobs.filter_map(|job| Queued::of(&job.build, job.granted)).collect();
     let waiting = decide(&queue).wait;
     waiting.into_iter().find(|(place, _)| queue[*place].name == name.as_str()).map(|(_, why)| why.to_string())
+}
+
+/// Shows why `builds` wait that do, as the queue of all unfinished builds has it.
+pub(crate) fn show_reasons(builds: &mut [Build], jobs: &[JobFacts]) {
+    let queue: Vec<_> = jobs.iter().filter_map(|job| Queued::of(&job.build, job.granted)).collect();
+    let reasons: BTreeMap<&str, String> =
+        decide(&queue).wait.into_iter().map(|(place, why)| (queue[place].name, why.to_string())).collect();
+    for build in builds.iter_mut().filter(|build| build.state <= BuildState::Pending) {
+        if let Some(reason) = reasons.get(build.name.as_str()) {
+            build.state = BuildState::Pending;
+            build.reason = Some(reason.clone());
+        }
+    }
 }
 
 fn read_ledger(lease: &Lease) -> Ledger {
@@ -111,11 +125,15 @@ impl KubernetesCluster {
         Ok(true)
     }
 
+    /// Unfinished builds. A Job that somebody spoiled is left out: it must not stop all others.
+    pub(crate) async fn queue(&self) -> Result<Vec<JobFacts>, ClusterError> {
+        let jobs: Vec<Job> = self.list_all("jobs.batch", SELECTOR).await?;
+        Ok(jobs.iter().filter_map(|job| facts(job).ok()).collect())
+    }
+
     /// Unfinished builds, after those that turned out to be dead were closed.
     async fn unfinished(&self) -> Result<Vec<JobFacts>, ClusterError> {
-        let jobs: Vec<Job> = self.list_all("jobs.batch", SELECTOR).await?;
-        // A Job that somebody spoiled must not stop all others.
-        let mut unfinished: Vec<_> = jobs.iter().filter_map(|job| facts(job).ok()).collect();
+        let mut unfinished = self.queue().await?;
         let mut closed = Vec::new();
         for job in unfinished.iter().filter(|job| job.looks_dead()) {
             // Nor one that cannot be closed: whoever waits for it is told why.
@@ -258,5 +276,9 @@ mod tests {
         let of = |name: &str| reason(jobs.iter(), &name.parse().expect("valid"));
         assert_eq!(of("a"), None);
         assert!(of("c").expect("it waits").contains("2 of 2"), "{:?}", of("c"));
+        let mut builds: Vec<_> = jobs.iter().map(|job| job.build.clone()).collect();
+        show_reasons(&mut builds, &jobs);
+        assert_eq!((builds[0].state, &builds[0].reason), (BuildState::New, &None));
+        assert_eq!((builds[2].state, &builds[2].reason), (BuildState::Pending, &of("c")));
     }
 }

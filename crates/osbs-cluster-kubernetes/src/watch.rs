@@ -218,18 +218,20 @@ impl KubernetesCluster {
     /// Makes the pass that a build which died, or a process that was killed, did not make.
     async fn start_what_others_leave(self, watching: Weak<Watching>) {
         let Some(mut version) = watching.upgrade().map(|watching| watching.version.subscribe()) else { return };
+        let could = || watching.upgrade().is_some_and(|watching| watching.somebody_could_start());
+        let mut pause = Duration::ZERO;
         loop {
-            let could = || watching.upgrade().is_some_and(|watching| watching.somebody_could_start());
             if could() {
                 let (least, most) = LEAVE_TO_OTHERS;
-                tokio::time::sleep(Duration::from_secs_f64(rand::random_range(least..most))).await;
+                tokio::time::sleep(pause + Duration::from_secs_f64(rand::random_range(least..most))).await;
                 if could() {
-                    // Those who wait find out themselves what does not work; the next round tries again.
+                    // Those who wait find out themselves what does not work; what a pass could not do the next one may.
                     let _ = self.pass().await;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    pause = (pause * 2).clamp(Duration::from_secs(1), LOOK_AROUND);
                     continue;
                 }
             }
+            pause = Duration::ZERO;
             if version.changed().await.is_err() {
                 return;
             }

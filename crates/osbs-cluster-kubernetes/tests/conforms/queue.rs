@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{ListParams, Patch, PatchParams};
 use osbs_cluster::conformance::Behaviour;
-use osbs_cluster::{Build, Cluster, Slots, WaitFor};
+use osbs_cluster::{Build, BuildFilter, Cluster, Slots, WaitFor};
 use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_types::BuildState;
 use std::collections::BTreeMap;
@@ -144,6 +144,9 @@ pub fn a_granted_build_starts_though_its_granter_died(world: &World) {
         within("its start", cluster.wait_build(&first, WaitFor::Scheduled)).await.unwrap();
         let waits = cluster.get_build(&second).await.unwrap();
         assert_eq!((waits.state, waits.started), (BuildState::Pending, None));
+        assert!(waits.reason.as_ref().is_some_and(|reason| reason.contains("1 of 1")), "{:?}", waits.reason);
+        let all = cluster.list_builds(&BuildFilter::default()).await.unwrap();
+        assert_eq!((all[1].state, &all[1].reason), (waits.state, &waits.reason));
         let jobs = kube::Api::<Job>::namespaced(cluster.client().clone(), &namespace);
         let uid = jobs.get("second").await.unwrap().metadata.uid.unwrap();
         let leases =
