@@ -68,8 +68,7 @@ impl fmt::Display for Permission {
 }
 
 const CLIENT: &[Role] = &[Role::Client];
-const BUILD: &[Role] = &[Role::Build];
-const GC: &[Role] = &[Role::Gc];
+const CLIENT_BUILD: &[Role] = &[Role::Client, Role::Build];
 const CLIENT_GC: &[Role] = &[Role::Client, Role::Gc];
 const ALL: &[Role] = &[Role::Client, Role::Build, Role::Gc];
 
@@ -86,21 +85,20 @@ const PERMISSIONS: &[Permission] = &[
     may("list", JOBS, ALL, "list builds, and see whose turn it is"),
     may("watch", JOBS, CLIENT, "wait for a build"),
     may("patch", JOBS, ALL, "start a build when its turn comes, cancel it, record how it ended"),
-    may("delete", JOBS, GC, "remove old builds"),
-    may("list", "pods", CLIENT_GC, "say what keeps a build from running, and why its pod ended"),
-    may("get", "pods/log", CLIENT_GC, "follow the log of a build"),
+    may("delete", JOBS, CLIENT_GC, "remove old builds, and one whose environment could not be kept"),
+    may("list", "pods", ALL, "say what keeps a build from running, and why its pod ended"),
+    may("get", "pods/log", ALL, "follow the log of a build, and keep that of a dead one"),
     may("get", LEASES, ALL, "see whose turn was granted"),
-    may("create", LEASES, CLIENT, "the first turn of all"),
+    may("create", LEASES, CLIENT_GC, "the first turn of all"),
     may("update", LEASES, ALL, "grant turns"),
     may("create", "secrets", CLIENT, "hand a build its environment"),
-    may("get", "secrets", CLIENT, "read reactor_config_secret, and see that secrets of a build are there"),
-    may("delete", "secrets", ALL, "remove the environment of a build when that has ended"),
-    may("get", "configmaps", ALL, "read logs of finished builds, reactor_config_map, and what workers hand back"),
-    may("list", "configmaps", CLIENT_GC, "read logs of finished builds, find BuildConfigs"),
+    may("get", "secrets", CLIENT, "read reactor_config_secret, and see that the secrets of a build are there"),
+    may("delete", "secrets", ALL, "remove the environment of a build that has ended"),
+    may("get", "configmaps", ALL, "read reactor_config_map, logs, and what workers hand back"),
+    may("list", "configmaps", ALL, "read logs of finished builds, find BuildConfigs"),
     may("create", "configmaps", ALL, "keep logs, BuildConfigs and releases that were given away"),
-    may("update", "configmaps", CLIENT, "count the builds of a BuildConfig"),
-    may("update", "configmaps", BUILD, "keep the releases that were given away"),
-    may("delete", "configmaps", CLIENT_GC, "remove what workers handed back"),
+    may("update", "configmaps", CLIENT_BUILD, "count the builds of a BuildConfig and the releases of a component"),
+    may("delete", "configmaps", ALL, "remove what was handed on from one build to another"),
 ];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod hold;
 
 use crate::commands::run_pod;
 use crate::session::Session;
-use crate::site::{Connector, Site, kubernetes, program_path};
+use crate::site::{Connector, KERBEROS_CONFIG, Site, kubernetes, program_path};
 use by_hand::ByHand;
 use clap::Args;
 use osbs_builder::RunLimits;
@@ -250,8 +250,9 @@ impl Place {
 
     /// In the build's pod all there is belongs to it: cluster, folders, and whatever binds it is the pod's.
     async fn in_pod(home: PathBuf, connector: Connector, name: &BuildName) -> Result<Self, Failure> {
-        let cluster = run_pod::open(None)?.into_cluster();
+        let cluster = run_pod::open()?;
         let build = cluster.get_build(name).await.map_err(|e| e.to_failure())?;
+        let cluster: Arc<dyn Cluster> = Arc::new(cluster.with_secret_mounts(build.secrets.clone()));
         // Workers of a site that says nothing of an image run in this one.
         let connector = connector.with_build_image(build.build_image.clone());
         let (work, results) = (home.join("work"), home.join("results"));
@@ -348,6 +349,7 @@ fn services(place: &Place, env: &BTreeMap<String, String>, events: &Arc<dyn Even
         imaging,
         transport: Transport::new(TransportConfig::default()),
         program_path: path,
+        kerberos_config: env.get(KERBEROS_CONFIG).cloned(),
         git,
         watched_disk: if place.in_pod { place.home.clone() } else { PathBuf::from("/") },
     })

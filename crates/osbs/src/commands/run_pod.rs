@@ -3,6 +3,7 @@
 use crate::site::{Connector, Opened, program_path};
 use clap::Args;
 use osbs_cluster::InsideCommand;
+use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_config::Settings;
 use osbs_types::{BuildName, ErrorKind, Failure};
 use std::collections::BTreeMap;
@@ -45,12 +46,7 @@ pub(crate) fn run(args: &RunPodArgs) -> Result<u8, Failure> {
 }
 
 async fn run_here(args: &RunPodArgs) -> Result<u8, Failure> {
-    let cluster = match open(None)? {
-        Opened::Kubernetes(cluster) => cluster,
-        Opened::Local(_) => {
-            return Err(Failure::message(ErrorKind::User, "run-pod runs in a pod: OSBS_CLUSTER is not kubernetes"));
-        }
-    };
+    let cluster = open()?;
     let program = std::env::current_exe().map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
     let mut inside = InsideCommand::new(program);
     inside.args = ["reactor", "inside-build", "--input", "osv3"].map(OsString::from).to_vec();
@@ -63,11 +59,16 @@ async fn run_here(args: &RunPodArgs) -> Result<u8, Failure> {
     osbs_cluster_kubernetes::run_pod(cluster, &args.build, inside).await.map_err(|e| e.to_failure())
 }
 
-/// The cluster of this pod. Builds that it makes run in `image` where nobody names another.
-pub(crate) fn open(image: Option<String>) -> Result<Opened, Failure> {
-    let connector = Connector::new(Path::new("/var/lib/osbs"), None).with_build_image(image);
+/// The cluster of this pod, whose secrets are not told yet.
+pub(crate) fn open() -> Result<KubernetesCluster, Failure> {
+    let connector = Connector::new(Path::new("/var/lib/osbs"), None);
     let options = std::env::var("OSBS_NAMESPACE").ok().map(|namespace| ("namespace".to_owned(), namespace));
     let settings = Settings::new(None, "default", options.into_iter().collect(), BTreeMap::new());
     let instance = settings.resolve().map_err(|e| e.to_failure())?.value;
-    connector.open_instance(&settings, &instance).map_err(|e| e.to_failure())
+    match connector.open_instance(&settings, &instance).map_err(|e| e.to_failure())? {
+        Opened::Kubernetes(cluster) => Ok(cluster.with_secret_mounts([])),
+        Opened::Local(_) => {
+            Err(Failure::message(ErrorKind::User, "run-pod runs in a pod: OSBS_CLUSTER is not kubernetes"))
+        }
+    }
 }
