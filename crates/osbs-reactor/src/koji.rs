@@ -21,6 +21,7 @@ pub use reservation::{LeftReservation, give_back_left};
 use crate::events::Logger;
 use crate::plugin::{Classified, PluginError, PluginType};
 use crate::run::Run;
+use crate::services::Services;
 use osbs_config::{KojiAuth, KojiConfig, ReactorConfig};
 use osbs_http::Transport;
 use osbs_koji::{Kerberos, Koji, KojiError, Login, LoginError, Server, ServerUrlError, Settings};
@@ -122,7 +123,8 @@ impl Run {
             for path in paths(&mut config) {
                 *path = self.secret_path(path).await?.to_string_lossy().into_owned();
             }
-            connect(&config, &self.services.transport, self.log()).await
+            let Services { transport, kerberos_config, .. } = &self.services;
+            connect(&config, kerberos_config.as_deref(), transport, self.log()).await
         };
         let site = self.koji.get_or_try_init(|| connected).await?;
         // Exit plugins of a cancelled build have a token of their own.
@@ -218,13 +220,18 @@ fn paths(config: &mut KojiConfig) -> Vec<&mut String> {
     of_login.into_iter().chain(&mut config.ca_file).collect()
 }
 
-/// A client of the configured hub, logged in. Its paths are of this machine.
-async fn connect(config: &KojiConfig, transport: &Transport, log: &Logger) -> Result<KojiSite, PluginError> {
+/// A client of the configured hub, logged in. Its paths are of this machine; `kerberos` is its `KRB5_CONFIG`.
+async fn connect(
+    config: &KojiConfig,
+    kerberos: Option<&str>,
+    transport: &Transport,
+    log: &Logger,
+) -> Result<KojiSite, PluginError> {
     let mut server = Server::new(&config.hub_url)?;
     if !config.root_url.is_empty() {
         server = server.with_top(&config.root_url)?;
     }
-    let (login, authorities) = login(config).await?;
+    let (login, authorities) = login(config, kerberos).await?;
     if let Some(pem) = authorities {
         server = server.trusting(pem);
     }
@@ -246,7 +253,7 @@ async fn connect(config: &KojiConfig, transport: &Transport, log: &Logger) -> Re
 }
 
 /// Who we are, and by which authorities the hub is verified.
-async fn login(config: &KojiConfig) -> Result<(Login, Option<Vec<u8>>), PluginError> {
+async fn login(config: &KojiConfig, kerberos_config: Option<&str>) -> Result<(Login, Option<Vec<u8>>), PluginError> {
     let mut authorities = match &config.ca_file {
         Some(path) => Some(small_file(path).await?),
         None => None,
@@ -257,6 +264,7 @@ async fn login(config: &KojiConfig) -> Result<(Login, Option<Vec<u8>>), PluginEr
             let keytab = keytab_path.strip_prefix("FILE:").unwrap_or(keytab_path);
             let mut kerberos = Kerberos::new(Some(principal.clone()), Some(keytab.into()))?;
             kerberos.cache.clone_from(cache_path);
+            kerberos.config = kerberos_config.map(str::to_owned);
             Login::Kerberos(kerberos)
         }
         KojiAuth::Password { username, password_path } => {

@@ -33,6 +33,8 @@ pub struct Services {
     pub transport: Transport,
     /// `PATH` for programs a run starts; they get nothing else of the caller's environment.
     pub program_path: String,
+    /// `KRB5_CONFIG` for a login with Kerberos at Koji; `None`: the machine's.
+    pub kerberos_config: Option<String>,
     /// How git is run.
     pub git: Git,
     /// The file system that the disk watcher samples, `/` in OSBS.

@@ -90,6 +90,7 @@ pub async fn run_without_source(plugins: PluginLists) -> TestRun {
         workers: Arc::new(MemoryWorkers::default()),
         transport: Transport::new(TransportConfig::default()),
         program_path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
+        kerberos_config: None,
         git: Git { retry_after: Vec::new(), ..Git::new("/usr/local/bin:/usr/bin:/bin") },
         watched_disk: folder.path().to_owned(),
     };

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Where `osbs.conf` is looked for.
 const SYSTEM_CONF: &str = "/etc/osbs.conf";
 
+/// Where the libraries of Kerberos find their configuration, if not at its usual place.
+pub(crate) const KERBEROS_CONFIG: &str = "KRB5_CONFIG";
+
 /// `PATH` for programs when the environment has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -31,13 +34,18 @@ pub(crate) fn program_path() -> OsString {
     std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
+/// `KRB5_CONFIG`, for whoever logs in with Kerberos.
+pub(crate) fn kerberos_config() -> Option<String> {
+    std::env::var(KERBEROS_CONFIG).ok().filter(|value| !value.is_empty())
+}
+
 /// A login to Koji with Kerberos: by principal and keytab, else with the ticket that the environment names.
 pub(crate) fn kerberos(principal: Option<String>, keytab: Option<String>) -> Result<Kerberos, LoginError> {
     let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let cache = if keytab.is_none() { named("KRB5CCNAME") } else { None };
     let keytab = keytab.map(|path| PathBuf::from(path.strip_prefix("FILE:").unwrap_or(&path)));
     let mut kerberos = Kerberos::new(principal, keytab)?;
-    (kerberos.cache, kerberos.config) = (cache, named("KRB5_CONFIG"));
+    (kerberos.cache, kerberos.config) = (cache, kerberos_config());
     Ok(kerberos)
 }
 

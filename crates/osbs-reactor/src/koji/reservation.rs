@@ -259,12 +259,14 @@ async fn free(koji: &KojiSite, record: &Record) -> Result<(), KojiError> {
     }
 }
 
-/// Gives back what builds of this cluster have left that were killed before they could.
+/// Gives back what builds of this cluster have left that were killed before they could. `kerberos_config` is the
+/// `KRB5_CONFIG` of logins with Kerberos.
 ///
 /// # Errors
 /// The cluster cannot be read. What a hub refuses is in the outcomes.
 pub async fn give_back_left(
     cluster: &Arc<dyn Cluster>,
+    kerberos_config: Option<&str>,
     transport: &Transport,
     log: &Logger,
 ) -> Result<Vec<LeftReservation>, ClusterError> {
@@ -283,7 +285,7 @@ pub async fn give_back_left(
             Err(error) => return Err(error),
         };
         let Some(record) = record_in(&data) else { continue };
-        let outcome = give_back_one(cluster, transport, log, &record).await;
+        let outcome = give_back_one(cluster, kerberos_config, transport, log, &record).await;
         if outcome.is_ok() {
             cluster.delete_config_map(&map).await?;
         }
@@ -295,6 +297,7 @@ pub async fn give_back_left(
 
 async fn give_back_one(
     cluster: &Arc<dyn Cluster>,
+    kerberos_config: Option<&str>,
     transport: &Transport,
     log: &Logger,
     record: &Record,
@@ -308,7 +311,7 @@ async fn give_back_one(
             *path = cluster.secret_dir(secret).await?.join(rest).to_string_lossy().into_owned();
         }
     }
-    let koji = connect(&config, transport, log).await?;
+    let koji = connect(&config, kerberos_config, transport, log).await?;
     let freed = match free(&koji, record).await {
         Ok(()) => remove_uploads(&koji, record.uploads.as_deref()).await,
         freed => freed,

@@ -246,7 +246,7 @@ async fn check_left(start_ts: f64, state: i64, cancels: usize) {
     test.cluster.put_config_map("test-1-koji-reservation", &data).await.unwrap();
     let cluster: Arc<dyn Cluster> = Arc::new(test.cluster.clone());
     let transport = test.run.services.transport.clone();
-    let found = super::give_back_left(&cluster, &transport, test.run.log()).await.unwrap();
+    let found = super::give_back_left(&cluster, None, &transport, test.run.log()).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].build.as_str(), found[0].nvr.as_str(), &found[0].outcome), ("gone-1", "web-7-1", &Ok(())));
     assert_eq!(hub.calls("cancelBuild").len(), cancels);

@@ -1,7 +1,7 @@
 //! `osbs run-build`: the runner of one build. Started by the local cluster, never by people.
 
 use crate::args::Global;
-use crate::site::{Connector, reservations};
+use crate::site::{Connector, KERBEROS_CONFIG, kerberos_config, reservations};
 use clap::Args;
 use osbs_cluster::{Cluster, InsideCommand};
 use osbs_types::{BuildName, ErrorKind, Failure};
@@ -31,6 +31,7 @@ pub(crate) fn run(global: &Global, args: &RunBuildArgs) -> Result<u8, Failure> {
     if let Some(conf) = std::env::var_os("OSBS_CONF") {
         inside.env.push(("OSBS_CONF".into(), conf));
     }
+    inside.env.extend(kerberos_config().map(|path| (KERBEROS_CONFIG.into(), path.into())));
     osbs_cluster_local::run_build(home, namespace, &args.build, &inside).map_err(|e| Failure::new(e.kind(), &e))?;
     // The reactor may have been killed before it could do so. The build is closed: nobody waits for this.
     if let Ok(cluster) = Connector::new(home, None).open(home, namespace) {

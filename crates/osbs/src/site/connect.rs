@@ -1,6 +1,6 @@
 //! From an instance of `osbs.conf` to its cluster and client, on this machine.
 
-use super::{ReactorConfigSource, kubernetes, program_path};
+use super::{KERBEROS_CONFIG, ReactorConfigSource, kerberos_config, kubernetes, program_path};
 use async_trait::async_trait;
 use osbs_client::git::Git;
 use osbs_client::{
@@ -83,6 +83,7 @@ impl Connector {
         if let Some(path) = self.conf_path.as_deref().and_then(|path| std::path::absolute(path).ok()) {
             env.push(("OSBS_CONF".into(), path.into_os_string()));
         }
+        env.extend(kerberos_config().map(|path| (KERBEROS_CONFIG.into(), path.into())));
         Ok(RunnerCommand { program, args: vec!["run-build".into()], env })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A build gives its own back; this is for those that could not. Nothing of it fails whoever calls it.
 
+use super::kerberos_config;
 use osbs_cluster::{Cluster, ClusterError};
 use osbs_http::{Transport, TransportConfig};
 use osbs_reactor::events::{Logger, MemorySink, SystemClock};
@@ -20,7 +21,8 @@ pub(crate) async fn give_back(cluster: &Arc<dyn Cluster>) -> Result<Vec<LeftRese
     let transport = Transport::new(TransportConfig::default());
     // What went wrong is in the outcomes; repetitions interest nobody here.
     let log = Logger::new(Arc::new(MemorySink::default()), Arc::new(SystemClock), "osbs.koji");
-    let work = give_back_left(cluster, &transport, &log);
+    let kerberos = kerberos_config();
+    let work = give_back_left(cluster, kerberos.as_deref(), &transport, &log);
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Ok(Vec::new()))
 }
 
