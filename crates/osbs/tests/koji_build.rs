@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "tells what was compared")]
 
 mod mail_server;
+#[path = "../../osbs-koji/tests/support/realm.rs"]
+mod realm;
 mod world;
 
 use mail_server::MailServer;
@@ -547,6 +549,41 @@ fn scratch_and_isolated_builds() {
     assert!(done.code == 1 && done.err.contains("patch-container-1-2.1 is in Koji already"), "{}", done.err);
     check_no_reservation(&world, &hub);
     check_nothing_left(&world);
+}
+
+/// A build whose login at Koji is a Kerberos ticket: every one of its processes fetches its own, from a real KDC that only
+/// `KRB5_CONFIG` tells of.
+#[test]
+fn a_build_logs_in_with_kerberos() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let hub = TestHub::start(world.folder.path(), &["web-container", "bad-container"]);
+    let realm = realm::Realm::before_hub(&hub.url(), PASSWORD);
+    let at = |name: &str| realm.folder.path().join(name).display().to_string();
+    let gate = format!("https://localhost:{}", realm.gate);
+    let koji = format!(
+        "koji:\n  hub_url: {gate}/kojihub\n  root_url: {gate}/kojifiles\n  ca_file: '{}'\n  \
+         auth: {{krb_principal: {IMPORTER}@TEST.INVALID, krb_keytab_path: '{}'}}\nskip_koji_check_for_base_image: true\n",
+        at("ca.pem"),
+        at("client.keytab")
+    );
+    world.write_conf("can_orchestrate = true\n", &koji);
+    let build = |url: &str| {
+        let mut command = world.command(&["build", "--git-url", url, "--git-branch", "main", "--user", "test"]);
+        command.args(["--target", TARGET]).env("KRB5_CONFIG", at("krb5.conf"));
+        world::done(command.output().expect("osbs starts"))
+    };
+    let done = build(&world.layered("web", "RUN true"));
+    assert_eq!(done.code, 0, "{}\n{}", done.out, done.err);
+    let web = built(&hub, "web-container-1-1");
+    assert_eq!(web.state, BuildState::Complete);
+    let archives = hub.call(&hub.anonymous(), calls::list_archives(web.id, Some("image")));
+    assert_eq!(archives.len(), 1, "the worker has uploaded it with a ticket of its own");
+    assert_ne!(build(&world.layered("bad", "RUN false")).code, 0);
+    assert_eq!(built(&hub, "bad-container-1-1").state, BuildState::Failed);
+    check_no_reservation(&world, &hub);
 }
 
 /// A Koji builder; killed when dropped.

@@ -3,7 +3,7 @@
 The first call of the first session is refused as too old, so that it is renewed. With the URL of a hub and a password it lets
 its visitors on to that hub, where each is the user that their principal begins with. Must not be used but by tests.
 """
-import base64, gssapi, ssl, sys, urllib.request, xmlrpc.client
+import base64, gssapi, ssl, sys, urllib.parse, urllib.request, xmlrpc.client
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 logins = []
@@ -53,7 +53,7 @@ class Gate(BaseHTTPRequestHandler):
         context.step(base64.b64decode(ticket[10:]))
         if hub:
             user = str(context.initiator_name).split("@")[0]
-            text = xmlrpc.client.dumps((user, password), "login").encode()
+            text = xmlrpc.client.dumps((user, urllib.parse.unquote_plus(password)), "login").encode()
             return self.reply(200, urllib.request.urlopen(hub, text).read())
         renewed = bool(arguments and arguments[-1].get("renew"))
         if renewed != (self.headers["koji-session-key"] is not None):

@@ -59,7 +59,8 @@ impl Realm {
 
     /// A realm whose gate lets its visitors on to the hub at this URL, where each has this password.
     pub fn before_hub(url: &str, password: &str) -> Self {
-        Self::before(&format!(" {url} {password}"))
+        // An argument is one word.
+        Self::before(&format!(" {url} {}", password.replace(' ', "+")))
     }
 
     fn before(arguments: &str) -> Self {
