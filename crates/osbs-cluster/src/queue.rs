@@ -4,6 +4,8 @@
 //! - Builds of one BuildConfig run one at a time, in the order of their numbers.
 //! - No more builds of a slot group run than it has slots.
 //! - A free slot goes to the user with the fewest running builds of the group; among equals, to the build that waits longest.
+//! - Who waits behind another user's build of the same BuildConfig lends it his turn, where that is the better one: a build in
+//!   the middle of a mass rebuild does not hold up the one person who needs that image now.
 //!
 //! Nobody starves. A user whose builds of the group have all ended stands before everybody who came later, and his builds
 //! keep their order. So a build waits, at the longest, until all older ones have had their turn and the builds of its own
@@ -113,7 +115,7 @@ pub fn decide<'a>(builds: &[Queued<'a>]) -> Pass<'a> {
     let mut pass = Pass::default();
     let mut groups: BTreeMap<&str, Group<'a>> = BTreeMap::new();
     let mut behind = Vec::new();
-    let before = predecessors(builds);
+    let queues = Queues::of(builds);
     for (index, build) in builds.iter().enumerate() {
         if let Some((name, max)) = build.slots {
             groups.entry(name).or_default().add(build, max);
@@ -121,7 +123,7 @@ pub fn decide<'a>(builds: &[Queued<'a>]) -> Pass<'a> {
         if build.started {
             continue;
         }
-        match (before.get(&index), build.slots) {
+        match (queues.before.get(&index), build.slots) {
             (Some(name), _) => behind.push((index, Waiting::Build(name))),
             (None, Some((name, _))) => groups.entry(name).or_default().eligible.push(index),
             (None, None) => pass.start.push(index),
@@ -129,27 +131,40 @@ pub fn decide<'a>(builds: &[Queued<'a>]) -> Pass<'a> {
     }
     pass.start.sort_by_key(|index| builds[*index].age());
     for (name, group) in groups {
-        group.pass(name, builds, &mut pass);
+        group.pass(name, builds, &queues, &mut pass);
     }
     behind.sort_by_key(|(index, _)| builds[*index].age());
     pass.wait.extend(behind);
     pass
 }
 
-/// Place of a build -> name of the build right before it in its BuildConfig: by number, but behind one that has started.
-fn predecessors<'a>(builds: &[Queued<'a>]) -> BTreeMap<usize, &'a str> {
-    let mut configs: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, build) in builds.iter().enumerate() {
-        if let Some((config, _)) = build.turn {
-            configs.entry(config).or_default().push(index);
+/// The queues of BuildConfigs.
+#[derive(Default)]
+struct Queues<'a> {
+    /// Place of a build -> name of the build right before it: by number, but behind one that has started.
+    before: BTreeMap<usize, &'a str>,
+    /// Place of the first build of a BuildConfig -> users of those behind it.
+    behind: BTreeMap<usize, Vec<&'a str>>,
+}
+
+impl<'a> Queues<'a> {
+    fn of(builds: &[Queued<'a>]) -> Self {
+        let mut configs: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, build) in builds.iter().enumerate() {
+            if let Some((config, _)) = build.turn {
+                configs.entry(config).or_default().push(index);
+            }
         }
+        let mut queues = Self::default();
+        for mut places in configs.into_values() {
+            places.sort_by_key(|index| (!builds[*index].started, builds[*index].turn, builds[*index].age()));
+            queues.before.extend(places.windows(2).map(|pair| (pair[1], builds[pair[0]].name)));
+            if let [first, behind @ ..] = &places[..] {
+                queues.behind.insert(*first, behind.iter().map(|index| builds[*index].user).collect());
+            }
+        }
+        queues
     }
-    let mut before = BTreeMap::new();
-    for mut places in configs.into_values() {
-        places.sort_by_key(|index| (!builds[*index].started, builds[*index].turn, builds[*index].age()));
-        before.extend(places.windows(2).map(|pair| (pair[1], builds[pair[0]].name)));
-    }
-    before
 }
 
 /// A slot group.
@@ -172,11 +187,11 @@ impl<'a> Group<'a> {
     }
 
     /// Gives the free slots away, one by one, and orders the rest as if there were more of them.
-    fn pass(self, group: &'a str, builds: &[Queued<'a>], pass: &mut Pass<'a>) {
+    fn pass(self, group: &'a str, builds: &[Queued<'a>], queues: &Queues<'a>, pass: &mut Pass<'a>) {
         let max = self.limit.map_or(1, |(_, max)| max);
         let mut running: usize = self.running.values().sum();
         let mut waiting = Vec::new();
-        for index in self.in_turn(builds) {
+        for index in self.in_turn(builds, queues) {
             if running < max as usize {
                 running += 1;
                 pass.start.push(index);
@@ -188,15 +203,21 @@ impl<'a> Group<'a> {
     }
 
     /// Eligible builds: the one whose user has the fewest running ones first, and then that counts as one more.
-    fn in_turn(mut self, builds: &[Queued<'a>]) -> Vec<usize> {
-        self.eligible.sort_by_key(|index| builds[*index].age());
-        let mut turns: Vec<_> = self
-            .eligible
+    fn in_turn(self, builds: &[Queued<'a>], queues: &Queues<'a>) -> Vec<usize> {
+        let Self { running, mut eligible, .. } = self;
+        let of = |user: &str| running.get(user).copied().unwrap_or(0);
+        eligible.sort_by_key(|index| builds[*index].age());
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut turns: Vec<_> = eligible
             .into_iter()
             .map(|index| {
-                let of_user = self.running.entry(builds[index].user).or_default();
-                let turn = (*of_user, builds[index].age(), index);
-                *of_user += 1;
+                let behind = queues.behind.get(&index).into_iter().flatten().copied();
+                // The first of the least: the build's own user, unless another one lends a better turn.
+                let user = std::iter::once(builds[index].user).chain(behind).min_by_key(|user| of(user));
+                let user = user.unwrap_or(builds[index].user);
+                let count = counts.entry(user).or_insert_with(|| of(user));
+                let turn = (*count, builds[index].age(), index);
+                *count += 1;
                 turn
             })
             .collect();
