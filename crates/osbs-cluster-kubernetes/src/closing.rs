@@ -49,7 +49,10 @@ pub(crate) async fn close_if_dead(
     if facts.build.is_finished() {
         return Ok(Some(facts));
     }
-    close(cluster, &facts, &pods, &ending).await.map(Some)
+    // In a task of its own: whoever waited may go away meanwhile.
+    let cluster = cluster.clone();
+    let task = tokio::spawn(async move { close(&cluster, &facts, &pods, &ending).await });
+    task.await.map_err(|error| ClusterError::Internal(format!("the closing of a build was lost: {error}")))?.map(Some)
 }
 
 /// A pod waits for ever for a secret that is not there, and its status does not say so.
@@ -84,10 +87,10 @@ pub(crate) async fn close(
     let name = &facts.build.name;
     let trouble = cancel_workers(cluster, name).await;
     let conclusion = end_log(cluster, facts, pods, ending, trouble).await?;
-    let facts = record_end(cluster, name, &conclusion).await?;
-    take_pods_away(cluster, &facts).await?;
+    take_pods_away(cluster, facts).await?;
     cluster.forget_env(name).await?;
-    Ok(facts)
+    // Last: whoever is interrupted before has it done again by the next who looks.
+    record_end(cluster, name, &conclusion).await
 }
 
 /// An orchestrator's workers in this namespace end with it. What did not work.
@@ -125,7 +128,7 @@ pub(crate) async fn record_end(
 }
 
 /// A closed build has no pods: one that cannot start, or was made anew, goes.
-async fn take_pods_away(cluster: &KubernetesCluster, facts: &JobFacts) -> Result<(), ClusterError> {
+pub(crate) async fn take_pods_away(cluster: &KubernetesCluster, facts: &JobFacts) -> Result<(), ClusterError> {
     let conditions = facts.status.conditions.as_deref().unwrap_or_default();
     let is_over = |one: &k8s_openapi::api::batch::v1::JobCondition| {
         matches!(one.type_.as_str(), "Failed" | "Complete") && one.status == "True"

@@ -140,17 +140,23 @@ fn memory_limit(pod: &Pod) -> Option<String> {
 }
 
 /// Somebody deleted the pod.
-pub(crate) fn deleted(pod: &Pod) -> String {
+fn deleted(pod: &Pod) -> String {
     format!("its pod was deleted: by hand, or because {} was drained", node(pod))
 }
 
 /// Why a pod that still runs was told to stop; nothing if its status does not tell.
-pub(crate) fn told_to_stop(pod: &Pod) -> Option<String> {
+pub(crate) fn told_to_stop(pod: &Pod, now: Timestamp) -> Option<String> {
     let status = pod.status.clone().unwrap_or_default();
     if let Some(ending) = gone(pod, &status) {
         return ending.reason;
     }
-    pod.metadata.deletion_timestamp.is_some().then(|| deleted(pod))
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some(deleted(pod));
+    }
+    // The kubelet says so only when the pod has ended.
+    let limit = pod.spec.as_ref()?.active_deadline_seconds?;
+    let ran = now.duration_since(status.start_time?.0);
+    (ran >= SignedDuration::from_secs(limit)).then(|| deadline(pod))
 }
 
 /// Why a container cannot start: the words, whose fault it is, and whether it is so for ever.

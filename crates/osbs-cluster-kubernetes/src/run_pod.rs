@@ -5,13 +5,13 @@ mod child;
 mod memory;
 
 use crate::KubernetesCluster;
-use crate::closing::{cancel_workers, close, close_if_dead, record_end};
+use crate::closing::{cancel_workers, close, close_if_dead, record_end, take_pods_away};
 use crate::job::JobFacts;
 use crate::log::archive::Stored;
 use crate::log::printer::Printer;
 use crate::log::writer::{Archiver, Source, patiently};
 use crate::log::{first_line, lines_of};
-use crate::pod_reason::{PodState, deleted, out_of_memory, pod_state, told_to_stop};
+use crate::pod_reason::{PodState, out_of_memory, pod_state, told_to_stop};
 use crate::pods::pods_of;
 use child::Child;
 use memory::OomCount;
@@ -35,8 +35,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// How long standard output may take for the last lines. They are archived anyway.
 const LAST_LINES: Duration = Duration::from_secs(10);
-/// How long the last act, the pass, may take: whoever waits makes passes too.
+/// How long what others do too may take: to take away what is left, to make a pass.
 const LAST_ACT: Duration = Duration::from_secs(30);
+/// How long the status of a pod that is told to stop may take to say why.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of the console is kept in the log when a build died without saying why.
 const LAST_WORDS: u64 = 64 << 10;
 /// The exit code of a pod whose build is not run by it.
@@ -177,17 +179,19 @@ impl Runner {
         let (archive, mut taken) = Archive::start(source);
         let memory = OomCount::now();
         let mut build = facts.build.clone();
+        let mut stopped = false;
         let ending = match self.start(&mut build).await {
             Ok(child) => {
                 let Some(ended) = self.see_through(child, &printer, &mut taken).await? else {
                     // Somebody else has closed the build.
                     return Ok(NOT_RUN);
                 };
+                stopped = ended.stopped;
                 self.ending_of(&ended, &mut build, &memory).await
             }
             Err(error) => Ending { state: BuildState::Error, reason: Some(with_causes(&error)), kind: error.kind() },
         };
-        self.end(facts, ending, printer, archive).await
+        self.end(facts, ending, stopped, printer, archive).await
     }
 
     /// The first lines, unless they are there.
@@ -272,18 +276,29 @@ impl Runner {
             Err(ClusterError::BuildNotFound { .. }) => return Some("its Job was deleted".to_owned()),
             Ok(_) | Err(_) => {}
         }
-        let pods = patiently(&mut work, |(cluster, name)| Box::pin(pods_of(cluster, name))).await.unwrap_or_default();
-        let own = pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(self.pod.as_str()));
-        Some(
-            own.and_then(told_to_stop).unwrap_or_else(|| own.map_or_else(|| "its pod was deleted".to_owned(), deleted)),
-        )
+        // The kubelet says why somewhat later than it does it.
+        let begun = Instant::now();
+        while begun.elapsed() < STATUS_PATIENCE {
+            let pods = patiently(&mut work, |(cluster, name)| Box::pin(pods_of(cluster, name))).await;
+            let pods = pods.unwrap_or_default();
+            match pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(self.pod.as_str())) {
+                None => return Some("its pod was deleted".to_owned()),
+                Some(own) => match told_to_stop(own, Timestamp::now()) {
+                    None => tokio::time::sleep(LOOK / 4).await,
+                    reason => return reason,
+                },
+            }
+        }
+        Some("its pod was told to stop, and nothing says why".to_owned())
     }
 
-    /// Last events, last chunk, record, environment, pass: in this order.
+    /// Last events, last chunk, environment, record, pass: in this order, so that whatever does not happen any more is done
+    /// by whoever closes the build.
     async fn end(
         self,
         facts: JobFacts,
         ending: Ending,
+        stopped: bool,
         printer: Printer,
         archive: Archive,
     ) -> Result<u8, ClusterError> {
@@ -302,14 +317,19 @@ impl Runner {
             return Ok(NOT_RUN);
         }
         let code = exit_code(&conclusion);
+        let leave = async {
+            if stopped {
+                // The Job controller has made another pod already.
+                take_pods_away(&self.cluster, &facts).await?;
+            }
+            self.cluster.forget_env(&self.name).await
+        };
+        // The Job owns what stays.
+        let _ = tokio::time::timeout(LAST_ACT, leave).await;
         let mut work = (self.cluster.clone(), facts.build.name.clone(), conclusion);
         patiently(&mut work, |(cluster, name, conclusion)| Box::pin(record_end(cluster, name, conclusion))).await?;
-        let last = async {
-            self.cluster.forget_env(&self.name).await?;
-            self.cluster.pass().await
-        };
-        // The build is recorded; what is left others do too.
-        let _ = tokio::time::timeout(LAST_ACT, last).await;
+        // The build is recorded; whoever waits makes passes too.
+        let _ = tokio::time::timeout(LAST_ACT, self.cluster.pass()).await;
         Ok(code)
     }
 }
