@@ -50,6 +50,8 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 /// Whether the same request may get another answer soon.
 fn passes(error: &kube::Error) -> bool {
     match error {
+        // Neither does a certificate become another one.
+        error if certificate_problem("", error).is_some() => false,
         kube::Error::Api(status) => matches!(status.code, 408 | 429 | 500 | 502..=504),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,

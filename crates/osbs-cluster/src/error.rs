@@ -218,6 +218,15 @@ impl ClusterError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Access { hint, .. } => Some(hint.clone()),
+            Self::LoginRefused { .. } => Some(
+                "put a new token into token_file or the Secret that holds it (it is read again by itself), or log in: osbs login, \
+                 kubectl, oc"
+                    .to_owned(),
+            ),
+            Self::Forbidden { .. } => Some(
+                "osbs deploy check tells all that lacks; the cluster's administrator grants it (deploy/bases), or raises a quota"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } => {
                 Some("check openshift_url and the network; kubectl cluster-info tells whether it is up".to_owned())
             }

@@ -5,7 +5,7 @@ use crate::failure_screen;
 use crate::site::{Configured, Site};
 use crate::terminal::{self, Paint, Table};
 use osbs_client::Osbs;
-use osbs_cluster::{Build, Cluster};
+use osbs_cluster::{Build, Cluster, ClusterError};
 use osbs_types::{BuildName, ErrorKind, Failure, Level};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
@@ -60,7 +60,12 @@ impl Session {
         self.cluster()?
             .get_build(&name)
             .await
-            .map_err(|e| Failure::new(e.kind(), &e).with_hint("osbs list-builds --workers shows all names"))
+            .map_err(|error| match error {
+                ClusterError::BuildNotFound { .. } => {
+                    error.to_failure().with_hint("osbs list-builds --workers shows all names")
+                }
+                _ => error.to_failure(),
+            })
     }
 
     /// `--output json`.
