@@ -296,3 +296,234 @@ pub(crate) fn shown(facts: &JobFacts, pods: &[Pod]) -> Build {
     }
     build
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+    use crate::names::{RECORD, STATE};
+    use serde_json::{Value, json};
+
+    const NOW: &str = "2026-11-23T19:10:00Z";
+    const PATIENCE: Duration = Duration::from_mins(5);
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    /// A pod of the Job `j` on node `n1`, with uid `p1`, placed eight minutes ago.
+    fn pod(status: Value, deleted: Option<&str>) -> Pod {
+        let mut status = status;
+        if status.get("conditions").is_none() {
+            status["conditions"] =
+                json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-23T19:02:00Z"}]);
+        }
+        let pod = json!({
+            "metadata": {
+                "name": "web-1-abcde", "uid": "p1", "deletionTimestamp": deleted,
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "web-1", "uid": "j"}],
+            },
+            "spec": {
+                "nodeName": "n1", "activeDeadlineSeconds": 60,
+                "containers": [{"name": "build", "resources": {"limits": {"memory": "64Mi"}}}],
+            },
+            "status": status,
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn container(state: Value) -> Value {
+        json!({"phase": "Running", "containerStatuses": [
+            {"name": "build", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+        ]})
+    }
+
+    fn terminated(reason: &str, code: i32) -> Value {
+        container(json!({"terminated": {"reason": reason, "exitCode": code, "message": "a\n  b."}}))
+    }
+
+    fn waiting_for(reason: &str) -> Value {
+        container(json!({"waiting": {"reason": reason, "message": "because"}}))
+    }
+
+    #[test]
+    fn each_status_has_its_words() {
+        let running = || container(json!({"running": {}}));
+        let unschedulable = json!({"phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]});
+        let evicted =
+            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
+        let cases = [
+            (json!({"phase": "Pending", "conditions": []}), None, "waiting: waiting for a node"),
+            (unschedulable, None, "waiting: no node takes it yet: 0/1 nodes are available (Unschedulable)"),
+            (json!({"phase": "Pending"}), None, "waiting: node n1 prepares its pod"),
+            (waiting_for("ContainerCreating"), None, "waiting: node n1 prepares its pod"),
+            (running(), None, "running"),
+            (running(), Some("2026-11-23T19:09:30Z"), "running"),
+            (
+                running(),
+                Some("2026-11-23T19:08:30Z"),
+                "ended: node n1 does not answer any more: its pod was deleted and never ended (NodeLost)",
+            ),
+            (
+                waiting_for("ErrImagePull"),
+                None,
+                "stuck: its builder image i:1 cannot be pulled: because (ErrImagePull)",
+            ),
+            (waiting_for("InvalidImageName"), None, "stuck: i:1 is no name of an image (InvalidImageName)"),
+            (
+                waiting_for("ErrImageNeverPull"),
+                None,
+                "stuck: its builder image i:1 is not on the node, and may not be pulled (ErrImageNeverPull)",
+            ),
+            (
+                waiting_for("CreateContainerConfigError"),
+                None,
+                "stuck: its container cannot be made: because (CreateContainerConfigError)",
+            ),
+            (
+                terminated("OOMKilled", 137),
+                None,
+                "ended: killed because it ran out of memory: its limit is 64Mi (OOMKilled)",
+            ),
+            (terminated("Error", 137), None, "ended: its runner was killed by signal 9"),
+            (
+                terminated("Error", 2),
+                None,
+                "ended: its runner ended with exit code 2 before it had recorded the build's end: a b (Error)",
+            ),
+            (
+                terminated("ContainerCannotRun", 127),
+                None,
+                "ended: its container cannot be started: a b (ContainerCannotRun)",
+            ),
+            (
+                terminated("Error", 137),
+                Some(NOW),
+                "ended: its pod was deleted: by hand, or because node n1 was drained",
+            ),
+            (evicted, None, "ended: its pod was evicted from node n1: The node was low on resource: memory (Evicted)"),
+            (
+                json!({"phase": "Failed", "reason": "DeadlineExceeded"}),
+                None,
+                "ended: it ran longer than its deadline of 60 s (DeadlineExceeded)",
+            ),
+            (
+                json!({"phase": "Failed", "reason": "OutOfcpu", "message": "too much"}),
+                None,
+                "ended: node n1 ended its pod: too much (OutOfcpu)",
+            ),
+            (
+                json!({"phase": "Running", "reason": "NodeLost"}),
+                None,
+                "ended: node n1 does not answer any more (NodeLost)",
+            ),
+        ];
+        for (status, deleted, expected) in cases {
+            let said = match pod_state(&pod(status, deleted), now(), PATIENCE) {
+                PodState::Waiting(reason) => format!("waiting: {reason}"),
+                PodState::Running => "running".to_owned(),
+                PodState::Stuck(ending) => format!("stuck: {}", ending.reason.unwrap()),
+                PodState::Ended(ending) => format!("ended: {}", ending.reason.unwrap()),
+            };
+            assert_eq!(said, expected);
+        }
+        // Not before its patience is at its end.
+        let state = pod_state(&pod(waiting_for("ErrImagePull"), None), now(), Duration::from_mins(10));
+        assert!(matches!(state, PodState::Waiting(reason) if reason.contains("ErrImagePull")));
+    }
+
+    /// A Job whose record says so.
+    fn facts(ran_by: Option<&str>, cancelled: bool, failed: bool) -> JobFacts {
+        let record = json!({"build_type": "worker", "created": NOW, "output_image": "a/b:1",
+            "source": {"uri": "u", "git_ref": "r"}});
+        let state = json!({"state": if ran_by.is_some() { "Running" } else { "New" }, "cancel_requested": cancelled,
+            "pod": ran_by, "reason": cancelled.then_some("cancelled on request")});
+        let condition = json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]);
+        let job = json!({
+            "metadata": {"name": "web-1", "uid": "j", "annotations": {RECORD: record.to_string(), STATE: state.to_string()}},
+            "spec": {"parallelism": 1, "template": {}},
+            "status": {"conditions": if failed { condition } else { Value::Null }},
+        });
+        crate::job::facts(&serde_json::from_value(job).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn who_is_dead() {
+        let running = || pod(container(json!({"running": {}})), None);
+        let ended = || pod(terminated("OOMKilled", 137), None);
+        let other = |mut pod: Pod| {
+            pod.metadata.uid = Some("p2".to_owned());
+            pod
+        };
+        let foreign = |mut pod: Pod| {
+            pod.metadata.owner_references = None;
+            pod
+        };
+        let oom = "Error: killed because it ran out of memory: its limit is 64Mi (OOMKilled)";
+        let deleted = "Error: its pod was deleted, with force or with its node";
+        let cases = [
+            ("not started", facts(None, false, false), vec![], None),
+            ("running", facts(Some("p1"), false, false), vec![running()], None),
+            ("ended", facts(Some("p1"), false, false), vec![ended()], Some(oom)),
+            (
+                "ended, and another was made",
+                facts(Some("p1"), false, false),
+                vec![other(running()), ended()],
+                Some(oom),
+            ),
+            ("gone", facts(Some("p1"), false, false), vec![], Some(deleted)),
+            ("gone, and another was made", facts(Some("p1"), false, false), vec![other(running())], Some(deleted)),
+            ("another Job's pod", facts(None, false, false), vec![foreign(ended())], None),
+            ("ended before it began", facts(None, false, false), vec![ended()], Some(oom)),
+            (
+                "ended before it began, and another runs",
+                facts(None, false, false),
+                vec![ended(), other(running())],
+                None,
+            ),
+            ("cancelled before it began", facts(None, true, false), vec![], Some("Cancelled: cancelled on request")),
+            ("cancelled, its pod is there still", facts(None, true, false), vec![running()], None),
+            (
+                "cancelled while it ran",
+                facts(Some("p1"), true, false),
+                vec![ended()],
+                Some(
+                    "Cancelled: cancelled on request; killed because it ran out of memory: its limit is 64Mi (OOMKilled)",
+                ),
+            ),
+            (
+                "its pod is gone with all it said",
+                facts(None, false, true),
+                vec![],
+                Some("Error: its Job ended (BackoffLimitExceeded), and its pod is gone"),
+            ),
+        ];
+        for (name, facts, pods, expected) in cases {
+            let found = ending(&facts, &pods, now(), PATIENCE);
+            let said = found.map(|ending| format!("{}: {}", ending.state, ending.reason.unwrap_or_default()));
+            assert_eq!(said.as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_waiting_build_shows_what_its_pod_waits_for() {
+        let build = shown(&facts(None, false, false), &[pod(waiting_for("ErrImagePull"), None)]);
+        assert_eq!(build.state, BuildState::Pending);
+        assert_eq!(build.reason.as_deref(), Some("its builder image i:1 cannot be pulled: because (ErrImagePull)"));
+        let build = shown(&facts(Some("p1"), false, false), &[pod(terminated("Error", 137), None)]);
+        assert_eq!(
+            (build.state, build.reason.as_deref()),
+            (BuildState::Error, Some("its runner was killed by signal 9"))
+        );
+    }
+
+    #[test]
+    fn secrets_are_asked_for_only_when_nothing_else_is_wrong() {
+        let lacks = |status| may_lack_secrets(&pod(status, None), now(), PATIENCE);
+        assert!(lacks(json!({"phase": "Pending"})) && lacks(waiting_for("ContainerCreating")));
+        assert!(!lacks(waiting_for("ErrImagePull")) && !lacks(container(json!({"running": {}}))));
+        assert!(!lacks(json!({"phase": "Pending", "conditions": []})));
+    }
+}
