@@ -451,6 +451,7 @@ mod tests {
 
     #[test]
     fn who_is_dead() {
+        type Case = (&'static str, JobFacts, Vec<Pod>, Option<&'static str>);
         let running = || pod(container(json!({"running": {}})), None);
         let ended = || pod(terminated("OOMKilled", 137), None);
         let other = |mut pod: Pod| {
@@ -463,7 +464,7 @@ mod tests {
         };
         let oom = "Error: killed because it ran out of memory: its limit is 64Mi (OOMKilled)";
         let deleted = "Error: its pod was deleted, with force or with its node";
-        let cases = [
+        let cases: Vec<Case> = vec![
             ("not started", facts(None, false, false), vec![], None),
             ("running", facts(Some("p1"), false, false), vec![running()], None),
             ("ended", facts(Some("p1"), false, false), vec![ended()], Some(oom)),

@@ -248,9 +248,7 @@ mod tests {
             broken(&annotate(TO, "99999999999")),
             broken(&|chunk| chunk.metadata.name = Some("web-1".into())),
             broken(&|chunk| chunk.binary_data = None),
-            broken(&|chunk| {
-                drop(chunk.binary_data.as_mut().unwrap().insert(KEY.into(), ByteString(b"no gzip".into())))
-            }),
+            broken(&|chunk| chunk.binary_data = Some([(KEY.into(), ByteString(b"no gzip".into()))].into())),
         ];
         for text in said {
             assert!(text.starts_with("a chunk of an event log in ConfigMap web-1"), "{text}");

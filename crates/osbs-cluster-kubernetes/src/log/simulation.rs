@@ -141,7 +141,7 @@ fn read_pod(world: &mut World, follow: bool, merge: &mut Merge, out: &mut Vec<St
     let (mut place, mut line) = (world.shown_from, Vec::new());
     while !world.pod_gone {
         let part = world.chance.below(world.out.len() - place + 1).unwrap_or(world.out.len() - place);
-        for byte in world.out[place..place + part].to_vec() {
+        for byte in world.out[place..place + part].iter().copied() {
             line.push(byte);
             if byte == b'\n' {
                 let piece = pod_log::parse(&std::mem::take(&mut line));
