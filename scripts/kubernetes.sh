@@ -357,7 +357,9 @@ start() {
   trap 'clean_up; leave_machine' EXIT
   for line in "${places[@]}"; do mkdir -p "$folder/data/places$line"; done
   make_control_groups
-  ip link add "$bridge" type bridge
+  # An address of its own: one that a bridge borrows from its ports changes when pods come and go, and those that stay send
+  # into the void until they ask for it again.
+  ip link add "$bridge" address "$(printf '02:00:%02x:%02x:%02x:%02x' ${host_address//./ })" type bridge
   ip address add "$host_address/${pods#*/}" dev "$bridge"
   ip address add "$service_address/32" dev "$bridge"
   ip link set "$bridge" up
