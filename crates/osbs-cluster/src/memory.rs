@@ -66,6 +66,8 @@ struct State {
     /// Places of the builds that are not finished.
     unfinished: Vec<usize>,
     clock: Option<Arc<Clock>>,
+    /// Nothing starts.
+    paused: bool,
     build_configs: BTreeMap<String, BuildConfig>,
     config_maps: BTreeMap<String, TextMap>,
     secrets: BTreeMap<String, SecretData>,
@@ -112,6 +114,11 @@ impl MemoryCluster {
     /// Makes `create_build` fail where `refuse` gives an error.
     pub fn refuse_builds(&self, refuse: impl Fn(&NewBuild) -> Option<ClusterError> + Send + Sync + 'static) {
         self.lock().refuse = Some(Arc::new(refuse));
+    }
+
+    /// Whether builds wait though it is their turn, as in a cluster whose API is down: what runs goes on.
+    pub fn pause_starts(&self, paused: bool) {
+        self.change(|state| state.paused = paused);
     }
 
     /// Ends a build that holds.
@@ -187,6 +194,9 @@ impl State {
     fn start_what_may_run(&mut self, script: &ScriptFor) {
         loop {
             self.unfinished.retain(|place| !self.builds[*place].0.is_finished());
+            if self.paused {
+                return;
+            }
             let (places, queued): (Vec<_>, Vec<_>) = self
                 .unfinished
                 .iter()

@@ -209,9 +209,9 @@ async fn build_platform(shared: &Shared, platform: Platform, candidates: Vec<Clu
             }
         };
         match follow::to_the_end(shared, platform.clone(), created).await {
-            Followed::Ended(outcome) => return outcome,
+            Followed::Ended(outcome) => return *outcome,
             Followed::NeverStarted { cluster_name, failure, abandoned: build } => {
-                search.lost(shared, &cluster_name, failure);
+                search.lost(shared, &cluster_name, *failure);
                 if let Some((cluster, name)) = build {
                     abandoned.spawn(follow::stop_when_it_is_back(cluster, name));
                 }

@@ -124,10 +124,7 @@ async fn ask_all(shared: &Shared, platform: &Platform, candidates: &mut [Candida
     let may_be_asked =
         |candidate: &&Candidate| candidate.fails < shared.patience.max_fails && candidate.not_before <= now;
     let asking = candidates.iter().map(|candidate| async move {
-        match may_be_asked(&candidate) {
-            true => Some(ask(shared, &candidate.choice).await),
-            false => None,
-        }
+        if may_be_asked(&candidate) { Some(ask(shared, &candidate.choice).await) } else { None }
     });
     let answers = tokio::select! {
         () = shared.cancel.cancelled() => return Err(crate::plugin::cancelled()),

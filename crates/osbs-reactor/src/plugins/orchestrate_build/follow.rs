@@ -28,13 +28,13 @@ const CANCEL_GRACE: Duration = Duration::from_mins(1);
 /// What became of a worker build.
 pub(super) enum Followed {
     /// It ended, or it ran and cannot be watched any more.
-    Ended(PlatformOutcome),
+    Ended(Box<PlatformOutcome>),
     /// Its cluster does not answer any more, and it had not had its turn there: it can be built elsewhere.
     NeverStarted {
         /// Where.
         cluster_name: String,
         /// Why it cannot be watched.
-        failure: Failure,
+        failure: Box<Failure>,
         /// The build that must not start when the cluster is back.
         abandoned: Option<(Arc<dyn Cluster>, BuildName)>,
     },
@@ -83,7 +83,7 @@ pub(super) async fn to_the_end(shared: &Shared, platform: Platform, created: Cre
     };
     log.event(EventKind::WorkerEnd { platform: platform.to_string(), build: name.to_string(), state: build.state });
     let worker = WorkerBuild { cluster_name: created.cluster_name, cluster, build };
-    Followed::Ended(PlatformOutcome { platform, worker: Some(worker), monitoring })
+    Followed::Ended(Box::new(PlatformOutcome { platform, worker: Some(worker), monitoring }))
 }
 
 /// Gives up a build that waited for its turn on a cluster that does not answer any more.
@@ -95,6 +95,7 @@ async fn never_started(created: Created, failure: Failure, log: &Logger) -> Foll
     ));
     let cluster = worker.cluster();
     let told = cluster.cancel_build(&build.name).await.is_ok();
+    let failure = Box::new(failure);
     Followed::NeverStarted { cluster_name, failure, abandoned: (!told).then_some((cluster, build.name)) }
 }
 
