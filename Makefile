@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CACHE ?= $(CURDIR)/.cache
 
-.PHONY: help demo demo-stop test check unit fuzz advisories bench tidy clean
+.PHONY: help demo demo-stop test check unit fuzz advisories bench scale tidy clean
 
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ bench: ## Race the worker's job against buildah, podman, Docker and BuildKit; ti
 	@bench/run.sh "$(CACHE)"
 	@bench/figures.py --write
 	@bench/koji_latency.py --write
+
+scale: ## Play a day of 10,000 images on 20 clusters; write docs/scale.md and its plots
+	cargo build --release --package osbs-reactor --example scale
+	@mkdir -p "$(CACHE)"
+	target/release/examples/scale >"$(CACHE)/scale.json"
+	target/release/examples/scale 150 >"$(CACHE)/scale-150.json"
+	@bench/scale.py "$(CACHE)/scale.json" "$(CACHE)/scale-150.json" --write
 
 tidy: ## Layout only
 	cargo xtask tidy

@@ -1,5 +1,5 @@
-//! Whose turn it is: the one rule by which every cluster starts its waiting builds. Pure: no clock, no I/O, no memory of
-//! earlier passes.
+//! Whose turn it is: the rule by which clusters start their waiting builds. Pure: no clock, no I/O, no memory of earlier
+//! passes. (The cluster of one machine has its own, in SQL: the same, but slots go by age alone.)
 //!
 //! - Builds of one BuildConfig run one at a time, in the order of their numbers.
 //! - No more builds of a slot group run than it has slots.
