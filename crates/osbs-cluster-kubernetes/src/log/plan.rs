@@ -26,8 +26,10 @@ pub(crate) enum Step {
     Pod,
     /// Wait until the build's record changes, or for so long; [`Plan::waited`].
     Wait(Duration),
-    /// There is no more.
+    /// There is no more, now.
     Done,
+    /// There is no more, ever: what is left of a torn last line is told too.
+    End,
     /// The archive of a finished build has a hole.
     Lost,
 }
@@ -87,7 +89,7 @@ impl Plan {
     /// After [`Step::Archive`]: everything before `next` is known; `end` is where the last chunk ends, if it was seen.
     pub(crate) fn read_archive(&mut self, next: u64, end: Option<u64>, brought: bool) {
         if end == Some(next) {
-            self.step = Step::Done;
+            self.step = Step::End;
             return;
         }
         self.gap = self.gap.filter(|gap| *gap > next);
@@ -100,13 +102,14 @@ impl Plan {
         };
     }
 
-    /// After [`Step::Pod`]: it ended, or was left at a line that begins at `gap`.
-    pub(crate) fn read_pod(&mut self, gap: Option<u64>, brought: bool) {
+    /// After [`Step::Pod`]: it ended, or was left at a line that begins at `gap`. `cut`: there may be more of it now.
+    pub(crate) fn read_pod(&mut self, gap: Option<u64>, brought: bool, cut: bool) {
         self.in_vain = if brought { 0 } else { self.in_vain + 1 };
         self.gap = gap;
+        let is_all = !self.follow && (!cut || self.in_vain >= TRIES_NOW);
         self.step = match gap {
             Some(_) => Step::Archive,
-            None if !self.follow => Step::Done,
+            None if is_all => Step::Done,
             None if self.in_vain == 0 => Step::Look,
             None => Step::Wait(self.pause()),
         };

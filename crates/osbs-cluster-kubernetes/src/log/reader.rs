@@ -124,7 +124,8 @@ impl Reader {
                 Step::Archive => self.read_archive().await,
                 Step::Pod => self.read_pod().await,
                 Step::Wait(at_most) => self.wait(at_most).await,
-                Step::Done => return Ok(self.merge.rest().map(|event| vec![event])),
+                Step::Done => return Ok(None),
+                Step::End => return Ok(self.merge.rest().map(|event| vec![event])),
                 Step::Lost => return Err(self.lost()),
             };
             match done {
@@ -210,23 +211,23 @@ impl Reader {
         let mut gap = None;
         let merge = &mut self.merge;
         let out = &mut self.out;
-        let is_over = match &mut self.connection {
-            None => true,
-            Some(connection) => {
-                let open = connection.read(|line| {
+        // No connection: the kubelet gives none.
+        let mut given = Given::All;
+        if let Some(connection) = &mut self.connection {
+            given = connection
+                .read(|line| {
                     if gap.is_none()
                         && let Some(piece) = pod_log::parse(line)
                         && merge.take(&piece, out) == Taken::Gap
                     {
                         gap = Some(piece.from);
                     }
-                });
-                !open.await || gap.is_some()
-            }
-        };
-        if is_over {
+                })
+                .await;
+        }
+        if given != Given::Some || gap.is_some() {
             self.connection = None;
-            self.plan.read_pod(gap, self.merge.next() > self.step_from);
+            self.plan.read_pod(gap, self.merge.next() > self.step_from, given == Given::Cut);
         }
         Ok(())
     }
@@ -262,6 +263,17 @@ impl Reader {
     }
 }
 
+/// What a connection gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// Something; there may be more.
+    Some,
+    /// That was all.
+    All,
+    /// It was cut, or has been silent for long.
+    Cut,
+}
+
 /// A connection to the log of a pod.
 struct PodLog {
     stream: Pin<Box<dyn AsyncRead + Send>>,
@@ -271,10 +283,14 @@ struct PodLog {
 }
 
 impl PodLog {
-    /// Reads what comes next and shows its whole lines; false: that was all.
-    async fn read(&mut self, mut show: impl FnMut(&[u8])) -> bool {
+    /// Reads what comes next and shows its whole lines.
+    async fn read(&mut self, mut show: impl FnMut(&[u8])) -> Given {
         let read = tokio::time::timeout(SILENCE, self.stream.read(&mut self.buffer)).await;
-        let Ok(Ok(count @ 1..)) = read else { return false };
+        let count = match read {
+            Ok(Ok(0)) => return Given::All,
+            Ok(Ok(count)) => count,
+            Ok(Err(_)) | Err(_) => return Given::Cut,
+        };
         for part in self.buffer[..count].split_inclusive(|b| *b == b'\n') {
             match (self.line.is_empty(), part.ends_with(b"\n")) {
                 (true, true) => show(part),
@@ -290,6 +306,6 @@ impl PodLog {
         if self.line.len() > LONGEST_LINE {
             self.line = Vec::new();
         }
-        true
+        Given::Some
     }
 }

@@ -119,14 +119,15 @@ fn read(world: &mut World, from: u64, follow: bool) -> Vec<StoredEvent> {
                 plan.read_archive(merge.next(), end, merge.next() > before);
             }
             Step::Pod => {
-                let gap = read_pod(world, follow, &mut merge, &mut out);
-                plan.read_pod(gap, merge.next() > before);
+                let (gap, cut) = read_pod(world, follow, &mut merge, &mut out);
+                plan.read_pod(gap, merge.next() > before, cut);
             }
             Step::Wait(_) => {
                 world.tick();
                 plan.waited();
             }
-            Step::Done => {
+            Step::Done => return out,
+            Step::End => {
                 out.extend(merge.rest());
                 return out;
             }
@@ -137,7 +138,8 @@ fn read(world: &mut World, from: u64, follow: bool) -> Vec<StoredEvent> {
 }
 
 /// One connection: what it gives, in parts that end anywhere; it may end anywhere, and leave out what was rotated away.
-fn read_pod(world: &mut World, follow: bool, merge: &mut Merge, out: &mut Vec<StoredEvent>) -> Option<u64> {
+/// The gap at which it was left, and whether it was cut.
+fn read_pod(world: &mut World, follow: bool, merge: &mut Merge, out: &mut Vec<StoredEvent>) -> (Option<u64>, bool) {
     let (mut place, mut line) = (world.shown_from, Vec::new());
     while !world.pod_gone {
         let part = world.chance.below(world.out.len() - place + 1).unwrap_or(world.out.len() - place);
@@ -146,7 +148,7 @@ fn read_pod(world: &mut World, follow: bool, merge: &mut Merge, out: &mut Vec<St
             if byte == b'\n' {
                 let piece = pod_log::parse(&std::mem::take(&mut line));
                 if let Some(piece) = piece.filter(|piece| merge.take(piece, out) == Taken::Gap) {
-                    return Some(piece.from);
+                    return (Some(piece.from), false);
                 }
             }
         }
@@ -155,12 +157,14 @@ fn read_pod(world: &mut World, follow: bool, merge: &mut Merge, out: &mut Vec<St
         if world.chance.below(4) == Some(0) {
             place = place.max(world.shown_from);
         }
-        let is_over = place == world.out.len() && (!follow || world.finished);
-        if is_over || world.chance.below(6) == Some(0) {
-            return None;
+        if place == world.out.len() && (!follow || world.finished) {
+            return (None, false);
+        }
+        if world.chance.below(6) == Some(0) {
+            return (None, true);
         }
     }
-    None
+    (None, false)
 }
 
 fn log() -> impl Strategy<Value = Vec<u8>> {
