@@ -109,6 +109,10 @@ impl KubernetesCluster {
 
     /// An unfinished build's environment; nothing for a finished one.
     pub(crate) async fn environment_of(&self, name: &BuildName) -> Result<TextMap, ClusterError> {
+        // A build's pod has its own, and may read no other.
+        if self.secret_mounts().is_some() {
+            return Ok(TextMap::new());
+        }
         let secret = match self.secret_data(&env_secret(name)).await {
             Err(ClusterError::NotFound { .. }) => return Ok(TextMap::new()),
             answer => answer?,

@@ -75,7 +75,8 @@ pub(crate) async fn run(session: &Session, args: DeployArgs) -> Result<u8, Failu
         Failure::message(ErrorKind::User, "this instance's cluster is no Kubernetes: there is nothing to deploy")
             .with_hint("set openshift_url = https://HOST[:PORT] or kubeconfig in osbs.conf, or name another --instance")
     })?;
-    let findings = cluster.check(&wanted(site, &args)?).await.map_err(|e| e.to_failure())?;
+    let config = reactor_config(site).await?;
+    let findings = cluster.check(&wanted(site, &args, &config)?).await.map_err(|e| e.to_failure())?;
     let lacks = findings.iter().filter(|finding| finding.standing == Standing::Lacks).count();
     let unknown = findings.iter().filter(|finding| finding.standing == Standing::Unknown).count();
     if session.wants_json() {
@@ -121,11 +122,28 @@ fn as_json(finding: &Finding) -> serde_json::Value {
     json!({"check": finding.kind, "what": finding.subject, "state": state, "why": finding.detail})
 }
 
+/// The configuration that builds get: the cluster's, where the instance names one there and it can be read, else the site's.
+async fn reactor_config(site: &Site) -> Result<ReactorConfig, Failure> {
+    const KEY: &str = "config.yaml";
+    let (instance, cluster, source) = (site.instance(), site.cluster(), site.reactor_config());
+    let there = match (&instance.reactor_config_map, &instance.reactor_config_secret) {
+        (Some(name), _) => cluster.get_config_map(name).await.ok().and_then(|mut map| map.remove(KEY)),
+        (None, Some(name)) => {
+            let data = cluster.get_secret(name).await.ok();
+            data.and_then(|data| String::from_utf8(data.reveal(KEY)?.to_vec()).ok())
+        }
+        (None, None) => None,
+    };
+    let (text, name) = match &there {
+        Some(text) => (text, KEY.to_owned()),
+        None => (&source.text, source.name()),
+    };
+    Ok(ReactorConfig::parse(text, &name).map_err(|e| config_failed(&e))?.value)
+}
+
 /// What the configuration names.
-fn wanted(site: &Site, args: &CheckArgs) -> Result<Wanted, Failure> {
+fn wanted(site: &Site, args: &CheckArgs, config: &ReactorConfig) -> Result<Wanted, Failure> {
     let instance = site.instance();
-    let source = site.reactor_config();
-    let config = ReactorConfig::parse(&source.text, &source.name()).map_err(|e| config_failed(&e))?.value;
     let mut secrets: Vec<(String, String)> = Vec::new();
     let mut name = |secret: &str, by: &str| {
         if !secrets.iter().any(|(known, _)| known == secret) {
@@ -152,7 +170,7 @@ fn wanted(site: &Site, args: &CheckArgs) -> Result<Wanted, Failure> {
         ("low_priority_class_name", &instance.pods.low_priority_class_name),
     ];
     let classes = classes.iter().filter_map(|(key, value)| Some(((*value).clone()?, (*key).to_owned())));
-    let image = osbs_client_image(site);
+    let image = builder_image(site);
     if args.pull && image.is_none() {
         return Err(Failure::message(ErrorKind::Policy, "osbs.conf names no builder image")
             .with_hint("set build_image; osbs create-build-image makes one"));
@@ -162,13 +180,13 @@ fn wanted(site: &Site, args: &CheckArgs) -> Result<Wanted, Failure> {
         service_account: args.service_account.clone(),
         secrets,
         config_maps,
-        nodes: nodes(site, &config),
+        nodes: nodes(site, config),
         priority_classes: classes.collect(),
         image: image.filter(|_| args.pull).map(|image| (image, Duration::from_secs(args.timeout))),
     })
 }
 
-fn osbs_client_image(site: &Site) -> Option<String> {
+fn builder_image(site: &Site) -> Option<String> {
     site.instance().build_from.as_ref().map(|from| match from {
         osbs_config::BuildFrom::Image(image) | osbs_config::BuildFrom::ImageStream(image) => image.clone(),
     })

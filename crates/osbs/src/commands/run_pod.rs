@@ -11,22 +11,6 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-/// What the part inside may know of the pod beside what the build itself has.
-const OF_THE_POD: [&str; 12] = [
-    "HOME",
-    "OSBS_HOME",
-    "OSBS_EVENTS",
-    "OSBS_CLUSTER",
-    "OSBS_NAMESPACE",
-    "OSBS_BUILD_TYPE",
-    "OSBS_POD",
-    "OSBS_POD_UID",
-    "OSBS_NODE",
-    "OSBS_CONF",
-    "KUBERNETES_SERVICE_HOST",
-    "KUBERNETES_SERVICE_PORT",
-];
-
 /// How long the pod has to end, in seconds.
 pub(crate) const GRACE: &str = "OSBS_GRACE_SECONDS";
 /// What of it is the runner's own, for the last lines of the log and the record.
@@ -50,8 +34,9 @@ async fn run_here(args: &RunPodArgs) -> Result<u8, Failure> {
     let program = std::env::current_exe().map_err(|e| Failure::new(ErrorKind::Resource, &e))?;
     let mut inside = InsideCommand::new(program);
     inside.args = ["reactor", "inside-build", "--input", "osv3"].map(OsString::from).to_vec();
-    inside.env = vec![("PATH".into(), program_path()), ("LC_ALL".into(), "C.UTF-8".into())];
-    inside.env.extend(OF_THE_POD.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?))));
+    // What the pod has is the build's: its Job and its Secret say all of it.
+    inside.env = std::env::vars_os().collect();
+    inside.env.extend([("PATH".into(), program_path()), ("LC_ALL".into(), "C.UTF-8".into())]);
     if let Some(seconds) = std::env::var(GRACE).ok().and_then(|text| text.parse().ok()) {
         let grace = Duration::from_secs(seconds);
         inside.grace = grace.saturating_sub(OWN_GRACE.min(grace / 3));
