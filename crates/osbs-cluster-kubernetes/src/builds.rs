@@ -1,7 +1,7 @@
 //! Builds as callers see them: made, listed, waited for, changed, cancelled.
 
 use crate::KubernetesCluster;
-use crate::client::{asked, code};
+use crate::client::{Pauses, asked, code};
 use crate::closing::close_if_dead;
 use crate::job::{self, JobFacts, facts, to_text};
 use crate::names::{self, FINISHED, STATE, check_keys, label_value};
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams, PostParams};
 use osbs_cluster::{Build, BuildFilter, BuildPatch, ClusterError, NameRule, NewBuild, WaitFor};
-use osbs_types::{BuildName, BuildState, Timestamp};
+use osbs_types::{BuildName, BuildState, BuildType, Timestamp};
 use serde_json::json;
 
 /// Reason of a build that somebody cancels.
@@ -58,14 +58,17 @@ async fn record(cluster: &KubernetesCluster, new: NewBuild) -> Result<Build, Clu
     }
 }
 
-/// The orchestrator, if it runs in this namespace: its workers go when it goes.
+/// The orchestrator, if it runs in this namespace: its workers go when it goes. Another cluster's may have the name of one
+/// that ended here long ago.
 async fn parent_here(cluster: &KubernetesCluster, parent: &BuildName) -> Result<Option<OwnerReference>, ClusterError> {
     if names::check_build(parent.as_str()).is_err() {
         return Ok(None);
     }
     match cluster.facts_of(parent).await {
-        Ok(facts) => Ok(Some(job::owner(parent, &facts.uid))),
-        Err(ClusterError::BuildNotFound { .. }) => Ok(None),
+        Ok(facts) if !facts.build.is_finished() && facts.build.build_type == BuildType::Orchestrator => {
+            Ok(Some(job::owner(parent, &facts.uid)))
+        }
+        Ok(_) | Err(ClusterError::BuildNotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -117,10 +120,8 @@ pub(crate) async fn list(cluster: &KubernetesCluster, filter: &BuildFilter) -> R
     let jobs: Vec<Job> = cluster.list_all("jobs.batch", &selector).await?;
     let mut found = jobs.iter().map(facts).collect::<Result<Vec<_>, _>>()?;
     found.sort_by(|a, b| a.age().cmp(&b.age()));
-    let pods: Vec<Pod> = match found.iter().any(|facts| facts.granted && !facts.build.is_finished()) {
-        true => cluster.list_all("pods", names::BUILD).await?,
-        false => Vec::new(),
-    };
+    let has_pods = found.iter().any(|facts| facts.granted && !facts.build.is_finished());
+    let pods: Vec<Pod> = if has_pods { cluster.list_all("pods", names::BUILD).await? } else { Vec::new() };
     let mut builds: Vec<_> = found.iter().map(|facts| pod_reason::shown(facts, &of_build(&pods, facts))).collect();
     if found.iter().any(|facts| !facts.granted && !facts.build.is_finished()) {
         turns::show_reasons(&mut builds, &cluster.queue().await?);
@@ -194,11 +195,12 @@ pub(crate) async fn update(
     names::check_labels(patch.labels.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))))?;
     let changes = Patch::Merge(json!({"metadata": {"labels": patch.labels, "annotations": patch.annotations}}));
     let (api, params) = (cluster.api::<Job>(), PatchParams::default());
+    let mut pauses = Pauses::short();
     loop {
         match cluster.send(|| api.patch(name.as_str(), &params, &changes)).await {
             Ok(job) => return Ok(facts(&job)?.build),
             // Too many at once: the server itself has tried five times.
-            Err(error) if code(&error) == Some(409) => {}
+            Err(error) if code(&error) == Some(409) => pauses.wait().await,
             Err(error) => return Err(cluster.job_failed("patch", name, error)),
         }
     }
@@ -242,11 +244,11 @@ pub(crate) async fn wait(cluster: &KubernetesCluster, name: &BuildName, until: W
         if until.is_reached(facts.build.state) {
             return Ok(facts.build);
         }
-        if (look && facts.granted) || facts.looks_dead() {
-            if let Some(closed) = close_if_dead(cluster, &facts).await? {
-                let _ = cluster.pass().await;
-                return Ok(closed.build);
-            }
+        if ((look && facts.granted) || facts.looks_dead())
+            && let Some(closed) = close_if_dead(cluster, &facts).await?
+        {
+            let _ = cluster.pass().await;
+            return Ok(closed.build);
         }
         // A look around, and not news, ends the wait.
         look = !changes.get_or_insert_with(|| cluster.changes_of(name)).changed_or_late().await?;

@@ -56,8 +56,8 @@ pub(crate) fn build_config(name: &str) -> Result<String, ClusterError> {
 /// The ConfigMap of the NVRs of one component and version: both may hold what Kubernetes' names cannot.
 pub(crate) fn nvrs(component: &str, version: &str) -> String {
     let digest = Sha256::digest(format!("{component}\n{version}"));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{NVRS}{hex}")
+    let half = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("{NVRS}{half:032x}")
 }
 
 /// Names of ConfigMaps that callers may write: not ours.

@@ -46,7 +46,7 @@ impl Default for PodOptions {
             service_account: None,
             security: PodSecurity::UserNamespace,
             deadline: None,
-            grace: Duration::from_secs(120),
+            grace: Duration::from_mins(2),
             start_patience: Duration::from_mins(5),
             ttl: None,
             priority_class: None,

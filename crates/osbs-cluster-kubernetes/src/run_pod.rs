@@ -219,6 +219,8 @@ impl Runner {
     ) -> Result<Option<Ended>, ClusterError> {
         let watch = FileWatch::new(&[&self.events]);
         let mut exits = signal(SignalKind::child()).map_err(storage("watch for signals", &self.events))?;
+        // The kubelet passes the wish on too, but it may take a minute for it with a pod that it has just started.
+        let mut cancelled = std::pin::pin!(self.cluster.clone().cancel_requested(self.name.clone()));
         let (mut asked, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut killed = false;
         loop {
@@ -240,6 +242,7 @@ impl Runner {
                 () = watch.changed(at_most) => printer.more(),
                 _ = exits.recv() => {}
                 _ = self.terminate.recv() => asked = asked.or_else(|| Some(Instant::now())),
+                () = &mut cancelled, if asked.is_none() => asked = Some(Instant::now()),
                 Some(()) = taken.recv() => {
                     child.kill();
                     return Ok(None);

@@ -115,8 +115,17 @@ pub(crate) struct Changes {
     watching: Arc<Watching>,
     version: watch::Receiver<u64>,
     name: BuildName,
-    /// The version of the Job that was told last; outer `None`: nothing was.
-    told: Option<Option<String>>,
+    told: Told,
+}
+
+/// What whoever waits knows of the Job.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// It is finished, or gone.
+    Absent,
+    /// Its version.
+    Version(String),
 }
 
 impl Changes {
@@ -138,7 +147,7 @@ impl Changes {
             loop {
                 self.version.borrow_and_update();
                 if let Some(told) = self.news()? {
-                    self.told = Some(told);
+                    self.told = told;
                     return Ok(true);
                 }
                 // Its sender is in `self.watching`.
@@ -159,7 +168,7 @@ impl Changes {
         turns::reason(seen.jobs.values().map(|facts| &**facts), &self.name)
     }
 
-    fn news(&self) -> Result<Option<Option<String>>, ClusterError> {
+    fn news(&self) -> Result<Option<Told>, ClusterError> {
         let seen = self.watching.seen();
         if seen.refusals >= REFUSALS
             && let Some((code, text)) = &seen.refusal
@@ -170,17 +179,33 @@ impl Changes {
         if !seen.listed {
             return Ok(None);
         }
-        let now = seen.jobs.get(self.name.as_str()).map(|facts| facts.resource_version.clone());
-        Ok((self.told.as_ref() != Some(&now)).then_some(now))
+        let job = seen.jobs.get(self.name.as_str());
+        let now = job.map_or(Told::Absent, |facts| Told::Version(facts.resource_version.clone()));
+        Ok((self.told != now).then_some(now))
     }
 }
 
 impl KubernetesCluster {
+    /// Returns when somebody asks to cancel that build; never, if the cluster refuses the watch. A watch of its own, on this
+    /// one Job: a runner has no memory for the whole queue.
+    pub(crate) async fn cancel_requested(self, name: BuildName) {
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut events = watcher(self.api::<Job>(), config).default_backoff().boxed();
+        while let Some(event) = events.next().await {
+            if let Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) = event
+                && facts(&job).is_ok_and(|facts| facts.build.cancel_requested)
+            {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
     /// Changes of one build's Job from now on.
     pub(crate) fn changes_of(&self, name: &BuildName) -> Changes {
         let watching = self.watching();
         let version = watching.version.subscribe();
-        Changes { cluster: self.clone(), watching, version, name: name.clone(), told: None }
+        Changes { cluster: self.clone(), watching, version, name: name.clone(), told: Told::Nothing }
     }
 
     fn watching(&self) -> Arc<Watching> {

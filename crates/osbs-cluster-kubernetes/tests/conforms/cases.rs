@@ -83,7 +83,7 @@ pub fn what_is_old_is_removed(world: &World) {
         let hour = Some(Duration::from_hours(1));
         assert_eq!(cluster.gc(hour).await.unwrap().removed, []);
         let cleared = cluster.gc(Some(Duration::ZERO)).await.unwrap();
-        assert_eq!(cleared.removed, [old.name.clone()]);
+        assert_eq!(cleared.removed, std::slice::from_ref(&old.name));
         assert_eq!(cleared.closed, []);
         let error = cluster.get_build(&old.name).await.unwrap_err();
         assert!(matches!(error, ClusterError::BuildNotFound { .. }), "{error}");
@@ -101,7 +101,8 @@ pub fn what_is_old_is_removed(world: &World) {
         };
         within("pods, Secrets and log chunks of a removed build go", left).await;
         cluster.cancel_build(&kept.name).await.unwrap();
-        within("the end", cluster.wait_build(&kept.name, WaitFor::Finished)).await.unwrap();
+        let ended = within("the end", cluster.wait_build(&kept.name, WaitFor::Finished)).await.unwrap();
+        assert_eq!((ended.state, ended.reason.as_deref()), (BuildState::Cancelled, Some("cancelled on request")));
         let left = world.server.kubectl(&["-n", &namespace, "get", "secrets", "-o=name", "-l", "osbs/build"]);
         assert_eq!(left, "", "environments go with the end");
     });

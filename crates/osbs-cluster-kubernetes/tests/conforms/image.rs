@@ -10,7 +10,8 @@ pub const IMAGE: &str = "localhost/osbs-test/conforms:1";
 /// The program in it.
 pub const PROGRAM: &str = "/program";
 
-/// Writes it as an archive, as `docker save` does, into `folder`.
+/// Writes it as an archive, as `docker save` does, into `folder`. Its name is given when it is imported: one that is in it
+/// too would replace the image while it is unpacked.
 pub fn archive(folder: &Path) -> PathBuf {
     let (root, parts) = (folder.join("root"), folder.join("parts"));
     fs::create_dir_all(&root).unwrap();
@@ -26,7 +27,7 @@ pub fn archive(folder: &Path) -> PathBuf {
     }
     tar(&root, &parts.join("layer.tar"));
     let digest = Sha256::digest(fs::read(parts.join("layer.tar")).unwrap());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -39,7 +40,7 @@ pub fn archive(folder: &Path) -> PathBuf {
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{hex}")]},
     });
     fs::write(parts.join("config.json"), config.to_string()).unwrap();
-    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [], "Layers": ["layer.tar"]}]);
     fs::write(parts.join("manifest.json"), manifest.to_string()).unwrap();
     let archive = folder.join("image.tar");
     tar(&parts, &archive);

@@ -23,12 +23,18 @@ use world::World;
 /// One test.
 type Case = (&'static str, fn(&World));
 
-const CASES: &[Case] = &[
-    ("conforms", cases::conforms),
-    ("many_writers", cases::many_writers),
-    ("what_is_old_is_removed", cases::what_is_old_is_removed),
-    ("builds_queue_up", queue::builds_queue_up),
-    ("a_granted_build_starts_though_its_granter_died", queue::a_granted_build_starts_though_its_granter_died),
+/// Beside each other, each in namespaces of its own: most of their time they wait for pods.
+const TOGETHER: &[&[Case]] = &[
+    &[("conforms", cases::conforms)],
+    &[
+        ("builds_queue_up", queue::builds_queue_up),
+        ("many_writers", cases::many_writers),
+        ("what_is_old_is_removed", cases::what_is_old_is_removed),
+        ("a_granted_build_starts_though_its_granter_died", queue::a_granted_build_starts_though_its_granter_died),
+    ],
+];
+/// What happens to the cluster in these happens to all that is in it.
+const ALONE: &[Case] = &[
     ("the_api_server_is_restarted_while_somebody_waits", cases::the_api_server_is_restarted_while_somebody_waits),
     ("etcd_stands_still", cases::etcd_stands_still),
 ];
@@ -50,19 +56,26 @@ fn run_cases(filter: &str) -> ExitCode {
     let begun = Instant::now();
     let world = World::start();
     println!("Kubernetes and the image are there ({:.1} s)", begun.elapsed().as_secs_f32());
-    let mut failed = Vec::new();
-    for (name, case) in CASES.iter().filter(|(name, _)| name.contains(filter)) {
-        let begun = Instant::now();
-        let is_ok = catch_unwind(AssertUnwindSafe(|| case(&world))).is_ok();
-        println!("test {name} ... {} ({:.1} s)", if is_ok { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f32());
-        if !is_ok {
-            failed.push(*name);
-        }
-    }
+    let run = |cases: &'static [Case]| -> Vec<&'static str> {
+        let wanted = cases.iter().filter(|(name, _)| name.contains(filter));
+        wanted.filter(|case| !succeeds(case, &world)).map(|(name, _)| *name).collect()
+    };
+    let mut failed: Vec<_> = std::thread::scope(|scope| {
+        let groups: Vec<_> = TOGETHER.iter().map(|cases| scope.spawn(|| run(cases))).collect();
+        groups.into_iter().flat_map(|group| group.join().unwrap()).collect()
+    });
+    failed.extend(run(ALONE));
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }
     println!("{}", world.tell());
     println!("failed: {}", failed.join(", "));
     ExitCode::FAILURE
+}
+
+fn succeeds((name, case): &Case, world: &World) -> bool {
+    let begun = Instant::now();
+    let is_ok = catch_unwind(AssertUnwindSafe(|| case(world))).is_ok();
+    println!("test {name} ... {} ({:.1} s)", if is_ok { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f32());
+    is_ok
 }

@@ -21,10 +21,11 @@ pub fn run_pod(name: &str) -> ExitCode {
         let url = config.cluster_url.to_string();
         let client = kube::Client::try_from(config).unwrap();
         let options = PodOptions { image: Some("unused".into()), ..PodOptions::default() };
-        let cluster = KubernetesCluster::new(client, variable("OSBS_NAMESPACE"), url, options);
+        // As `osbs run-pod`: what the request brought is in the pod's environment, and read from nowhere else.
+        let cluster = KubernetesCluster::new(client, variable("OSBS_NAMESPACE"), url, options).with_secret_mounts([]);
         let mut inside = InsideCommand::new(std::env::current_exe().unwrap());
         inside.args = vec!["inside".into()];
-        inside.env = ["OSBS_EVENTS", "OSBS_POD_UID"].map(|name| (name.into(), variable(name).into())).to_vec();
+        inside.env = std::env::vars_os().collect();
         inside.grace = Duration::from_secs(20);
         osbs_cluster_kubernetes::run_pod(cluster, &name.parse().unwrap(), inside).await
     });
