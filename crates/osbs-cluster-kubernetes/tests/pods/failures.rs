@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use osbs_cluster::{Build, Cluster, ClusterError, NameRule, NewBuild, SecretMount};
 use osbs_cluster_kubernetes::{KubernetesCluster, PodOptions};
 use osbs_types::{BuildName, BuildState, ErrorKind, EventKind, Level};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is done to a build, and what must come of it.
 struct Fate {
@@ -249,11 +249,15 @@ async fn a_build_that_no_node_takes(place: &Place<'_>, cluster: KubernetesCluste
 
 /// No pod runs or waits, no environment is kept, no build is open.
 async fn nothing_is_left(place: &Place<'_>) {
+    let begun = Instant::now();
+    let mut last = String::new();
     let gone = async {
         loop {
             let left = tokio::task::block_in_place(|| {
                 let alive = "--field-selector=status.phase!=Succeeded,status.phase!=Failed";
-                let pods = place.kubectl(&["get", "pods", alive, "--output=name"]);
+                // The kubelet takes its time with those that never started.
+                let not_going = "--output=go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}";
+                let pods = place.kubectl(&["get", "pods", alive, not_going]);
                 let secrets = place.kubectl(&["get", "secrets", "--selector=osbs/build", "--output=name"]);
                 let jobs = place.kubectl(&["get", "jobs", "--selector=osbs/finished=false", "--output=name"]);
                 format!("{pods}{secrets}{jobs}")
@@ -261,8 +265,10 @@ async fn nothing_is_left(place: &Place<'_>) {
             if left.is_empty() {
                 return;
             }
+            last = left.split_whitespace().collect::<Vec<_>>().join(", ");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
     within("pods and environments of ended builds go", gone).await;
+    println!("  all is gone after {:.1} s more; the last were {last}", begun.elapsed().as_secs_f32());
 }
