@@ -125,7 +125,8 @@ impl Osbs {
     async fn check_secrets(&self, wanted: &Wanted) -> Result<(), ClientError> {
         for (mount, by) in wanted {
             match self.parts.cluster.get_secret(&mount.secret).await {
-                Ok(_) | Err(ClusterError::Forbidden { .. }) => {}
+                // One that is another build's, or that we may not read, is there all the same.
+                Ok(_) | Err(ClusterError::Withheld { .. } | ClusterError::Forbidden { .. }) => {}
                 Err(ClusterError::NotFound { .. }) => {
                     return Err(ClientError::NoSecret { secret: mount.secret.clone(), wanted_by: by.clone() });
                 }
