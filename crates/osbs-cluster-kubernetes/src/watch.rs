@@ -186,16 +186,20 @@ impl Changes {
 }
 
 impl KubernetesCluster {
-    /// Returns when somebody asks to cancel that build; never, if the cluster refuses the watch. A watch of its own, on this
-    /// one Job: a runner has no memory for the whole queue.
+    /// Returns when somebody asks to cancel that build; never, if the account may not watch. A watch of its own, on this one
+    /// Job: a runner has no memory for the whole queue.
     pub(crate) async fn cancel_requested(self, name: BuildName) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = watcher(self.api::<Job>(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
-            if let Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) = event
-                && facts(&job).is_ok_and(|facts| facts.build.cancel_requested)
-            {
-                return;
+            match event {
+                Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job))
+                    if facts(&job).is_ok_and(|facts| facts.build.cancel_requested) =>
+                {
+                    return;
+                }
+                Err(error) if refusal(&error).is_some_and(|(code, _)| code == 403) => break,
+                _ => {}
             }
         }
         std::future::pending::<()>().await;

@@ -83,7 +83,7 @@ const PERMISSIONS: &[Permission] = &[
     may("create", JOBS, CLIENT, "make a build"),
     may("get", JOBS, ALL, "see a build"),
     may("list", JOBS, ALL, "list builds, and see whose turn it is"),
-    may("watch", JOBS, CLIENT, "wait for a build"),
+    may("watch", JOBS, CLIENT_BUILD, "wait for a build, and hear in its pod that it is cancelled"),
     may("patch", JOBS, ALL, "start a build when its turn comes, cancel it, record how it ended"),
     may("delete", JOBS, CLIENT_GC, "remove old builds, and one whose environment could not be kept"),
     may("list", "pods", ALL, "say what keeps a build from running, and why its pod ended"),
