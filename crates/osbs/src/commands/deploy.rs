@@ -156,7 +156,9 @@ fn wanted(site: &Site, args: &CheckArgs, config: &ReactorConfig) -> Result<Wante
         ("koji_certs_secret", &instance.koji_certs_secret),
         ("pulp_secret", &instance.pulp_secret),
     ];
-    keys.iter().for_each(|(key, value)| value.iter().for_each(|secret| name(secret, key)));
+    for (key, value) in keys {
+        value.iter().for_each(|secret| name(secret, key));
+    }
     instance.token_secrets.iter().for_each(|token| name(&token.secret, "token_secrets"));
     instance.pods.image_pull_secrets.iter().for_each(|secret| name(secret, "image_pull_secrets"));
     config.required_secrets.iter().for_each(|secret| name(secret, "required_secrets"));
