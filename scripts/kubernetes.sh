@@ -214,6 +214,9 @@ evictionHard: {memory.available: 100Mi, nodefs.available: "0%", nodefs.inodesFre
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 enforceNodeAllocatable: [pods]
+# As newer kubelets have it: with 5 a second, a pod of some requests is seen a minute late when many start together.
+kubeAPIQPS: 50
+kubeAPIBurst: 100
 registryPullQPS: 0
 eventRecordQPS: 0
 serializeImagePulls: false
