@@ -57,15 +57,12 @@ impl Session {
     /// A build by the name a user typed.
     pub(crate) async fn find_build(&self, name: &str) -> Result<Build, Failure> {
         let name: BuildName = name.parse().map_err(|text: String| Failure::message(ErrorKind::User, text))?;
-        self.cluster()?
-            .get_build(&name)
-            .await
-            .map_err(|error| match error {
-                ClusterError::BuildNotFound { .. } => {
-                    error.to_failure().with_hint("osbs list-builds --workers shows all names")
-                }
-                _ => error.to_failure(),
-            })
+        self.cluster()?.get_build(&name).await.map_err(|error| match error {
+            ClusterError::BuildNotFound { .. } => {
+                error.to_failure().with_hint("osbs list-builds --workers shows all names")
+            }
+            _ => error.to_failure(),
+        })
     }
 
     /// `--output json`.
