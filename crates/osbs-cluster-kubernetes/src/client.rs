@@ -12,6 +12,7 @@ use kube::{Api, Resource};
 use osbs_cluster::{Cause, ClusterError};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -104,6 +105,9 @@ impl Pauses {
     }
 }
 
+/// How long after it was away a server may need to know who may do what.
+const START: Duration = Duration::from_secs(30);
+
 impl KubernetesCluster {
     /// Objects of the namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -130,11 +134,22 @@ impl KubernetesCluster {
                     kube::Error::Service(Box::new(Said(text)))
                 }
             };
-            if !passes(&error) || begun.elapsed() >= self.patience() {
+            let refused = matches!(code(&error), Some(401 | 403));
+            if code(&error).is_none() && passes(&error) {
+                self.was_away().lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+            }
+            let again = passes(&error) || (refused && self.came_back_just_now());
+            if !again || begun.elapsed() >= self.patience() {
                 return Err(error);
             }
             pauses.wait().await;
         }
+    }
+
+    /// A server that has just started knows no Roles and no accounts for a moment, and refuses everybody.
+    fn came_back_just_now(&self) -> bool {
+        let away = *self.was_away().lock().unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|last| last.elapsed() < START)
     }
 
     /// All objects with these labels.

@@ -18,8 +18,9 @@ use osbs_cluster::{
 use osbs_types::{BuildName, Nvr};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a request is sent again while the server is away.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -39,6 +40,8 @@ struct Shared {
     options: PodOptions,
     passes: Passes,
     watch: WatchPlace,
+    /// When the server last gave no answer.
+    away: Mutex<Option<Instant>>,
 }
 
 impl KubernetesCluster {
@@ -56,6 +59,7 @@ impl KubernetesCluster {
             options,
             passes: Passes::default(),
             watch: WatchPlace::default(),
+            away: Mutex::default(),
         };
         Self { shared: Arc::new(shared), patience: PATIENCE, mounts: None }
     }
@@ -98,6 +102,10 @@ impl KubernetesCluster {
 
     pub(crate) fn secret_mounts(&self) -> Option<&[SecretMount]> {
         self.mounts.as_deref()
+    }
+
+    pub(crate) fn was_away(&self) -> &Mutex<Option<Instant>> {
+        &self.shared.away
     }
 
     pub(crate) fn passes(&self) -> &Passes {
