@@ -157,13 +157,22 @@ fn wanted(site: &Site, args: &CheckArgs, config: &ReactorConfig) -> Result<Wante
         ("pulp_secret", &instance.pulp_secret),
     ];
     for (key, value) in keys {
-        value.iter().for_each(|secret| name(secret, key));
+        if let Some(secret) = value {
+            name(secret, key);
+        }
     }
-    instance.token_secrets.iter().for_each(|token| name(&token.secret, "token_secrets"));
-    instance.pods.image_pull_secrets.iter().for_each(|secret| name(secret, "image_pull_secrets"));
-    config.required_secrets.iter().for_each(|secret| name(secret, "required_secrets"));
-    if instance.can_orchestrate {
-        config.worker_token_secrets.iter().for_each(|secret| name(secret, "worker_token_secrets"));
+    for token in &instance.token_secrets {
+        name(&token.secret, "token_secrets");
+    }
+    let of_workers: &[String] = if instance.can_orchestrate { &config.worker_token_secrets } else { &[] };
+    for (by, secrets) in [
+        ("image_pull_secrets", &instance.pods.image_pull_secrets[..]),
+        ("required_secrets", &config.required_secrets),
+        ("worker_token_secrets", of_workers),
+    ] {
+        for secret in secrets {
+            name(secret, by);
+        }
     }
     let config_maps =
         instance.reactor_config_map.iter().map(|map| (map.clone(), "reactor_config_map".to_owned())).collect();
