@@ -500,7 +500,7 @@ fn newest(site: &KubernetesSite, prefix: &str) -> String {
         let list = site.run("kube.conf", &["list-builds", "--output", "json"]);
         let list: Vec<Value> = serde_json::from_str(&list.out).unwrap_or_default();
         let names = list.iter().filter_map(|build| build["name"].as_str()).filter(|name| name.starts_with(prefix));
-        name = names.max().unwrap_or_default().to_owned();
+        names.max().unwrap_or_default().clone_into(&mut name);
         !name.is_empty()
     });
     name
@@ -811,7 +811,7 @@ fn check_refused_build(site: &KubernetesSite) {
     let role = parse(&site.server.kubectl(&["get", "role", "osbs-client", "-n", ORCHESTRATOR, "-o", "json"]));
     patch("[\"get\", \"list\", \"watch\"]");
     let mut refused = site.build("hello", &["--no-logs"]);
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while refused.code == 0 && Instant::now() < end {
         refused = site.build("hello", &["--no-logs"]);
     }
