@@ -109,11 +109,15 @@ impl KubernetesSite {
 
     /// The configuration inside, as a ConfigMap and Secrets, and that of who asks; a worker cluster takes so many builds.
     pub fn configure(&self, max_concurrent_builds: u32) {
+        self.configure_at(max_concurrent_builds, ["server", "server2"].map(|server| self.server.fact(server)));
+    }
+
+    /// The same, with the worker clusters at these URLs.
+    pub fn configure_at(&self, max_concurrent_builds: u32, servers: [&str; 2]) {
         let folder = self.world.path("site");
         fs::create_dir_all(folder.join("tokens")).expect("made");
         let mut inner = String::new();
-        for (name, server) in WORKERS.into_iter().zip(["server", "server2"]) {
-            let server = self.server.fact(server);
+        for (name, server) in WORKERS.into_iter().zip(servers) {
             let place = "/var/run/secrets/atomic-reactor/workertoken";
             let _ = write!(
                 inner,
@@ -157,9 +161,13 @@ impl KubernetesSite {
 
     /// The way to the cluster by URL and token, and these further lines.
     pub fn by_token(&self, more: &str) -> String {
+        self.by_token_at(self.server.fact("server"), more)
+    }
+
+    /// The same, at that URL.
+    pub fn by_token_at(&self, server: &str, more: &str) -> String {
         format!(
-            "openshift_url = {}/lost/path\ncertificate_authority = {}\ntoken_file = {}\nnamespace = {ORCHESTRATOR}\n{more}",
-            self.server.fact("server"),
+            "openshift_url = {server}/lost/path\ncertificate_authority = {}\ntoken_file = {}\nnamespace = {ORCHESTRATOR}\n{more}",
             self.server.fact("ca_file"),
             self.token_file().display()
         )

@@ -5,10 +5,12 @@
 //! Needs: what scripts/kubernetes.sh needs, and what builds on this machine need. `OSBS_TEST_SKIP_REAL=1` skips.
 #![allow(clippy::print_stdout, reason = "tells what was measured")]
 
-#[path = "world/kubernetes.rs"]
+#[path = "../world/kubernetes.rs"]
 mod kubernetes;
-#[path = "world/kubernetes_site.rs"]
+#[path = "../world/kubernetes_site.rs"]
 mod kubernetes_site;
+mod lines;
+#[path = "../world/mod.rs"]
 mod world;
 
 use kubernetes::can_run_kubernetes;
@@ -96,7 +98,7 @@ struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Of pods whose uid is told by the cluster.
+    /// Of the first pod with these labels that runs.
     fn start(site: &KubernetesSite, selector: &str) -> Self {
         let (end, own, all) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (kubectl, config) = (site.server.fact("kubectl").to_owned(), site.server.fact("kubeconfig").to_owned());
@@ -108,8 +110,9 @@ impl MemoryWatch {
             while !end.load(Ordering::SeqCst) {
                 if uid.is_empty() {
                     let asked = ["--kubeconfig", &config, "get", "pods", "-n", ORCHESTRATOR, "-l", &selector];
-                    let output =
-                        Command::new(&kubectl).args(asked).args(["-o", "jsonpath={.items[0].metadata.uid}"]).output();
+                    let running =
+                        ["--field-selector", "status.phase=Running", "-o", "jsonpath={.items[0].metadata.uid}"];
+                    let output = Command::new(&kubectl).args(asked).args(running).output();
                     uid = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()).unwrap_or_default();
                 }
                 if !uid.is_empty() {
