@@ -78,7 +78,7 @@ fn tokens_and_users() {
         &["get-user", "root"],
         &["get-user", "root", "--output", "json"],
         &["get-user", "nobody-of-that-name"],
-        &["-i", "web", "list-builds"],
+        &["-i", "web", "--openshift-uri", "ftp://builds.example.org/", "list-builds"],
         &["get-serviceaccount-token", "builder"],
     ] {
         screens.push_str(&home.screen(args));
@@ -123,7 +123,7 @@ fn build_options_that_need_or_exclude_others() {
         (&[], 3, "can_orchestrate"),
         (&["--cpu-limit", "many"], 3, "a quantity"),
         (&["--build-from", "docker:x"], 3, "image:PULLSPEC"),
-        (&["--openshift-uri", "https://elsewhere.example.org/"], 3, "elsewhere.example.org"),
+        (&["--openshift-uri", "ftp://elsewhere.example.org/"], 3, "elsewhere.example.org"),
     ] {
         let done = home.run(&[&repository[..], more].concat());
         assert_eq!(done.code, code, "{more:?}\n{}{}", done.out, done.err);
