@@ -127,13 +127,19 @@ impl KubernetesCluster {
         let mut pauses = Pauses::new();
         loop {
             let error = match tokio::time::timeout(ANSWER, request()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.has_answered();
+                    return Ok(answer);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     let text = format!("no answer for {} s", ANSWER.as_secs());
                     kube::Error::Service(Box::new(Said(text)))
                 }
             };
+            if code(&error).is_some() {
+                self.has_answered();
+            }
             let refused = matches!(code(&error), Some(401 | 403));
             if code(&error).is_none() && passes(&error) {
                 self.was_away().lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());

@@ -18,6 +18,7 @@ use osbs_cluster::{
 use osbs_types::{BuildName, Nvr};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct KubernetesCluster {
     shared: Arc<Shared>,
     patience: Duration,
+    first_patience: Duration,
     mounts: Option<Arc<[SecretMount]>>,
 }
 
@@ -42,6 +44,8 @@ struct Shared {
     watch: WatchPlace,
     /// When the server last gave no answer.
     away: Mutex<Option<Instant>>,
+    /// The server has given an answer.
+    answered: AtomicBool,
 }
 
 impl KubernetesCluster {
@@ -60,14 +64,23 @@ impl KubernetesCluster {
             passes: Passes::default(),
             watch: WatchPlace::default(),
             away: Mutex::default(),
+            answered: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared), patience: PATIENCE, mounts: None }
+        Self { shared: Arc::new(shared), patience: PATIENCE, first_patience: PATIENCE, mounts: None }
     }
 
     /// The same, with requests sent again for so long while the server is away (a minute otherwise).
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// The same, for somebody who sits before it: a server that has never answered may not be there at all, and this is how
+    /// long it is tried.
+    #[must_use]
+    pub fn with_first_patience(mut self, patience: Duration) -> Self {
+        self.first_patience = patience;
         self
     }
 
@@ -97,7 +110,16 @@ impl KubernetesCluster {
     }
 
     pub(crate) fn patience(&self) -> Duration {
-        self.patience
+        if self.shared.answered.load(Ordering::Relaxed) {
+            self.patience
+        } else {
+            self.patience.min(self.first_patience)
+        }
+    }
+
+    /// From now on the server is known to be one.
+    pub(crate) fn has_answered(&self) {
+        self.shared.answered.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn secret_mounts(&self) -> Option<&[SecretMount]> {

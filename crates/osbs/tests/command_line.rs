@@ -168,8 +168,11 @@ fn exit_codes_name_whose_fault_it_is() {
     });
     check(&Case { args: &["--config", "nope.conf", "list-builds"], code: 2, ..GOOD });
     // The site: 3.
-    let cluster = "[default]\nopenshift_url = https://kubernetes.example/\n";
+    let cluster = "[default]\nopenshift_url = ftp://kubernetes.example/\n";
     check(&Case { args: &["list-builds"], conf: cluster, code: 3, says: &["kubernetes.example", "local:///"], ..GOOD });
+    // What is elsewhere: 4. Nothing listens on the first port.
+    let cluster = "[default]\nopenshift_url = https://127.0.0.1:1/\ntoken = t\n";
+    check(&Case { args: &["list-builds"], conf: cluster, code: 4, says: &["127.0.0.1:1", "does not answer"], ..GOOD });
 }
 
 #[test]

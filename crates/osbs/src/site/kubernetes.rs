@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Where every pod finds who it is.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// How long a server that has never answered is tried while somebody waits for the prompt.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Whether this process runs in the pod of a build, or in one that is told to act like one.
 pub(crate) fn in_pod() -> bool {
     std::env::var_os("OSBS_CLUSTER").is_some_and(|value| value == "kubernetes")
@@ -126,7 +129,8 @@ pub(crate) fn open(
     let namespace = namespace(settings, instance, reached.namespace, *server == KubernetesServer::InCluster);
     let mut options = pod_options(&instance.pods, instance.storage_limit.clone());
     options.image = image.map(str::to_owned);
-    Ok(KubernetesCluster::new(reached.client, namespace, reached.url, options))
+    let cluster = KubernetesCluster::new(reached.client, namespace, reached.url, options);
+    Ok(if in_pod() { cluster } else { cluster.with_first_patience(FIRST_PATIENCE) })
 }
 
 fn pod_options(pods: &PodConfig, storage: Option<String>) -> PodOptions {
