@@ -1,9 +1,8 @@
 //! Many lines through worker and orchestrator pods, while every connection between them is cut after some seconds.
 
-use crate::kubernetes::can_run_kubernetes;
 use crate::kubernetes_site::KubernetesSite;
-use crate::world::{self, can_run, done};
-use crate::{MIB, MemoryWatch, name_of, site};
+use crate::world::{self, done};
+use crate::{MIB, MemoryWatch, name_of};
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -75,13 +74,7 @@ fn check_rows(log: &str, platform: &str, count: usize, whose: &str) {
 }
 
 /// Few here, a million by `OSBS_TEST_LINES=1000000`, divided between two platforms.
-#[test]
-fn no_line_is_lost_between_pods() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+pub fn no_line_is_lost_between_pods(site: &KubernetesSite) {
     let lines =
         std::env::var("OSBS_TEST_LINES").map_or(20_000, |text| text.parse().expect("OSBS_TEST_LINES is a number"));
     let ways = ["server", "server2"].map(|server| Cutter::before(site.server.fact(server)));

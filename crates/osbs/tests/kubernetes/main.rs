@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use world::{can_run, done, wait_for};
 
@@ -29,18 +29,37 @@ const PLATFORMS: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")]
 /// A megabyte as memory limits have it.
 const MIB: u64 = 1 << 20;
 
-/// One site for all tests of this program, used by one at a time.
-fn site() -> MutexGuard<'static, Option<KubernetesSite>> {
-    static SITE: Mutex<Option<KubernetesSite>> = Mutex::new(None);
-    let mut site = SITE.lock().unwrap_or_else(PoisonError::into_inner);
-    if site.is_none() {
-        let begun = Instant::now();
-        let new = KubernetesSite::start();
-        push_base(&new);
-        println!("the site is ready after {:.1} s", begun.elapsed().as_secs_f64());
-        *site = Some(new);
+type Check = fn(&KubernetesSite);
+
+/// One site for all. In this order: the first looks at all that there is.
+#[test]
+fn builds_on_kubernetes() {
+    if !can_run() || !can_run_kubernetes() {
+        return;
     }
-    site
+    let begun = Instant::now();
+    let site = KubernetesSite::start();
+    push_base(&site);
+    println!("the site is ready after {:.1} s", begun.elapsed().as_secs_f64());
+    let checks: [(&str, Check); 7] = [
+        ("a_build_for_two_platforms", a_build_for_two_platforms),
+        ("builds_are_cancelled_by_whoever_may", builds_are_cancelled_by_whoever_may),
+        (
+            "the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own",
+            the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own,
+        ),
+        ("tokens_expire_and_are_rotated", tokens_expire_and_are_rotated),
+        ("what_keeps_a_client_away_is_told", what_keeps_a_client_away_is_told),
+        ("each_permission_that_lacks_is_named", each_permission_that_lacks_is_named),
+        ("no_line_is_lost_between_pods", lines::no_line_is_lost_between_pods),
+    ];
+    // One of them by hand: a part of its name.
+    let only = std::env::var("OSBS_TEST_ONLY").unwrap_or_default();
+    for (name, check) in checks.into_iter().filter(|(name, _)| name.contains(&only)) {
+        let begun = Instant::now();
+        check(&site);
+        println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
+    }
 }
 
 fn root() -> PathBuf {
@@ -153,13 +172,7 @@ fn memory_of(group: &Path) -> (u64, u64) {
     (own, peak.or_else(|| number("memory.current")).unwrap_or(0))
 }
 
-#[test]
-fn a_build_for_two_platforms() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn a_build_for_two_platforms(site: &KubernetesSite) {
     check_nothing_lacks(site);
     let before = audit(site).len();
     let watch = MemoryWatch::start(site, "osbs/type=orchestrator");
@@ -535,13 +548,7 @@ fn sleeping(site: &KubernetesSite, repository: &str) -> (Child, String) {
     (build, name)
 }
 
-#[test]
-fn builds_are_cancelled_by_whoever_may() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn builds_are_cancelled_by_whoever_may(site: &KubernetesSite) {
     for (repository, by) in [("by-command", "command"), ("by-interrupt", "interrupt"), ("by-kubectl", "kubectl")] {
         let (build, name) = sleeping(site, repository);
         let begun = Instant::now();
@@ -578,13 +585,7 @@ fn builds_are_cancelled_by_whoever_may() {
     }
 }
 
-#[test]
-fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own(site: &KubernetesSite) {
     site.repository("first", "RUN echo it works now && sleep 15");
     site.repository("second", "RUN echo it works now && sleep 20\nRUN echo it has worked");
     let mut builds = Vec::new();
@@ -629,13 +630,7 @@ fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own() {
     check_stopped(site, &second.1);
 }
 
-#[test]
-fn tokens_expire_and_are_rotated() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn tokens_expire_and_are_rotated(site: &KubernetesSite) {
     let token = |seconds: u32| {
         let token = site.server.short_token(ORCHESTRATOR, "osbs-client", seconds);
         fs::write(site.token_file(), token).expect("written");
@@ -657,13 +652,7 @@ fn tokens_expire_and_are_rotated() {
     site.ok(&["list-builds"]);
 }
 
-#[test]
-fn what_keeps_a_client_away_is_told() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn what_keeps_a_client_away_is_told(site: &KubernetesSite) {
     let fact = |name: &str| site.server.fact(name).to_owned();
     let wrong = site.world.path("wrong.crt");
     run(
@@ -749,13 +738,7 @@ fn what_keeps_a_client_away_is_told() {
     }
 }
 
-#[test]
-fn each_permission_that_lacks_is_named() {
-    if !can_run() || !can_run_kubernetes() {
-        return;
-    }
-    let site = site();
-    let site = site.as_ref().expect("started");
+fn each_permission_that_lacks_is_named(site: &KubernetesSite) {
     for role in ["client", "build", "gc"] {
         let name = format!("osbs-{role}");
         let text = site.server.kubectl(&["get", "role", &name, "-n", ORCHESTRATOR, "-o", "json"]);
