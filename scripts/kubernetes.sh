@@ -424,17 +424,16 @@ component() { # component NAME ACTION
 }
 
 import() { # import ARCHIVE NAME
-  local archive=$1 name=$2
+  local archive=$1 name=$2 named
   local tries
-  # containerd 1.6 clears what an import has brought and not named yet, if it just looks for such things: then once more.
-  for tries in 1 2 3 4 5; do
-    ctr --address "$folder/containerd.sock" --namespace k8s.io images import --index-name "$name" "$archive" >"$folder/log/import.log" 2>&1 && break
-    [ "$tries" != 5 ] && grep -q 'not found' "$folder/log/import.log" || {
-      tail -n 5 "$folder/log/import.log" >&2
-      stop_with "$archive cannot be imported; what containerd says is above"
-    }
-    sleep 1
-  done
+  # An archive that brings this very name itself must not get it a second time: the name would go from the list of images to
+  # the image in it, and containerd clears the list away while it is still being unpacked.
+  named=$(tar -xOf "$archive" manifest.json 2>/dev/null | jq --arg name "$name" 'any(.[].RepoTags[]?; . == $name)' || true)
+  [ "$named" = true ] && named=() || named=(--index-name "$name")
+  ctr --address "$folder/containerd.sock" --namespace k8s.io images import "${named[@]}" "$archive" >"$folder/log/import.log" 2>&1 || {
+    tail -n 5 "$folder/log/import.log" >&2
+    stop_with "$archive cannot be imported; what containerd says is above"
+  }
   # The part that kubelet asks learns of it by an event.
   for tries in $(seq 600); do
     ctr --address "$folder/containerd.sock" --namespace k8s.io images list "name==$name" | grep -q 'io.cri-containerd.image=managed' && return
