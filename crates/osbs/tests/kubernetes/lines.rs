@@ -1,8 +1,9 @@
 //! Many lines through worker and orchestrator pods, while every connection between them is cut after some seconds.
 
 use crate::kubernetes_site::KubernetesSite;
+use crate::memory::MemoryWatch;
 use crate::world::{self, done};
-use crate::{MIB, MemoryWatch, name_of};
+use crate::{MIB, name_of};
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,0 +1,51 @@
+//! Two worker clusters: which gets a build, and what becomes of it when one of them is away.
+
+use crate::kubernetes_site::{KubernetesSite, WORKERS};
+use crate::world::done;
+use crate::{check_stopped, newest, wait_said};
+use std::time::Instant;
+
+pub fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own(site: &KubernetesSite) {
+    site.repository("first", "RUN echo it works now && sleep 15");
+    site.repository("second", "RUN echo it works now && sleep 20\nRUN echo it has worked");
+    let mut builds = Vec::new();
+    for repository in ["first", "second"] {
+        let build = site.start_build(repository, &["--platforms", "x86_64"]);
+        let name = newest(site, &format!("{repository}-main-"));
+        wait_said(site, &name, "it works now");
+        builds.push((build, name));
+    }
+    let of = |name: &str| {
+        let worker = format!("{name}-x86-64");
+        WORKERS.into_iter().find(|namespace| {
+            site.objects(namespace, "jobs").iter().any(|job| job["metadata"]["name"] == worker.as_str())
+        })
+    };
+    let placed: Vec<_> = builds.iter().map(|(_, name)| of(name)).collect();
+    assert_eq!(placed, [Some(WORKERS[0]), Some(WORKERS[1])], "the second went where nothing ran");
+    site.server.component("apiserver2", "kill");
+    let begun = Instant::now();
+    let (second, first) = (builds.pop().expect("two"), builds.pop().expect("two"));
+    let told = done(first.0.wait_with_output().expect("osbs ends"));
+    println!("{}: {} after {:.1} s without the other cluster", first.1, told.code, begun.elapsed().as_secs_f64());
+    assert_eq!(told.code, 0, "{}\n{}", told.out, told.err);
+    assert_eq!(site.status(&second.1), "Running", "a cluster that is away for a while is waited for");
+    // Builds that come now go where there is somebody.
+    let third = site.build("first", &["--platforms", "x86_64", "--no-logs"]);
+    assert_eq!(third.code, 0, "{}", third.err);
+    let third = third.out.trim().to_owned();
+    assert_eq!(site.run("kube.conf", &["watch-build", &third]).code, 0);
+    assert_eq!(of(&third), Some(WORKERS[0]));
+    site.server.component("apiserver2", "start");
+    let told = done(second.0.wait_with_output().expect("osbs ends"));
+    println!("{}: {} after {:.1} s", second.1, told.code, begun.elapsed().as_secs_f64());
+    assert_eq!(told.code, 0, "{}\n{}", told.out, told.err);
+    let lines = |text: &str| told.out.matches(text).count();
+    assert_eq!(
+        (lines("docker_api - INFO - it works now"), lines("docker_api - INFO - it has worked")),
+        (1, 1),
+        "no line lost, none twice: {}",
+        told.out
+    );
+    check_stopped(site, &second.1);
+}
