@@ -182,7 +182,8 @@ async fn end_log(
 async fn verdict_of(cluster: &KubernetesCluster, heads: &[ChunkHead]) -> Result<Verdict, ClusterError> {
     let mut bytes = Vec::new();
     for head in &heads[heads.len().saturating_sub(2)..] {
-        if let Some(piece) = cluster.chunk(&head.name).await? {
+        let Some(mut chunk) = cluster.chunk(&head.name).await? else { continue };
+        while let Some(piece) = chunk.next()? {
             bytes.extend(piece.bytes);
         }
     }

@@ -51,7 +51,7 @@ impl Clock for SystemClock {
 }
 
 /// Bytes that may wait for the disk before a caller has to wait too.
-const HIGH_WATER: usize = 8 << 20;
+const HIGH_WATER: usize = 2 << 20;
 /// How long a failing write is tried again before the sink gives up.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 const WRITE_RETRY: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! The archive of a log: its chunks as ConfigMaps, written by the pod's runner or by whoever closes a dead build, read by
 //! everybody. Whoever makes a chunk first has made it.
 
-use super::chunk::{ChunkHead, ClosedChunk, LOG_LABEL, Piece, chunk_name, head, unpack};
+use super::chunk::{ChunkHead, ClosedChunk, LOG_LABEL, Unpacking, chunk_name, head};
 use crate::KubernetesCluster;
 use crate::client::{asked, code};
 use crate::job::owner;
@@ -32,11 +32,11 @@ impl KubernetesCluster {
     }
 
     /// A chunk; nothing if it is not there.
-    pub(crate) async fn chunk(&self, name: &str) -> Result<Option<Piece>, ClusterError> {
+    pub(crate) async fn chunk(&self, name: &str) -> Result<Option<Unpacking>, ClusterError> {
         let api = self.api::<ConfigMap>();
         let found = self.send(|| api.get_opt(name)).await;
         let found = found.map_err(self.failed(asked("get", "configmaps"), Some(name)))?;
-        found.as_ref().map(unpack).transpose()
+        found.map(Unpacking::of).transpose()
     }
 
     /// Stores a chunk of the build whose Job has that uid.

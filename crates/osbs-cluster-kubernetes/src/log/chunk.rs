@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use osbs_cluster::ClusterError;
 use osbs_types::BuildName;
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 
 /// Label of chunks: the build's name.
 pub(crate) const LOG_LABEL: &str = "osbs/log";
@@ -66,21 +66,35 @@ pub(crate) fn head(meta: &ObjectMeta) -> Result<ChunkHead, ClusterError> {
     }
 }
 
-/// Reads a chunk, whole.
-pub(crate) fn unpack(chunk: &ConfigMap) -> Result<Piece, ClusterError> {
-    let head = head(&chunk.metadata)?;
-    let packed = chunk.binary_data.as_ref().and_then(|data| data.get(KEY)).map_or(&[][..], |bytes| &bytes.0);
-    // Somebody may have written it who is not us: no more than it says is ever in memory.
-    let length = head.to - head.from;
-    if length > FULL + FULL_PACKED as u64 {
-        return Err(corrupt(&head.name, "it claims to hold more than a chunk may"));
+/// A chunk that is read: packed in memory, and unpacked a piece at a time.
+pub(crate) struct Unpacking {
+    name: String,
+    decoder: GzDecoder<Cursor<Vec<u8>>>,
+    next: u64,
+    to: u64,
+}
+
+impl Unpacking {
+    /// Of a ConfigMap.
+    pub(crate) fn of(chunk: ConfigMap) -> Result<Self, ClusterError> {
+        let ChunkHead { name, from, to, .. } = head(&chunk.metadata)?;
+        let packed = chunk.binary_data.and_then(|mut data| data.remove(KEY)).map_or_else(Vec::new, |bytes| bytes.0);
+        Ok(Self { name, decoder: GzDecoder::new(Cursor::new(packed)), next: from, to })
     }
-    let mut bytes = Vec::new();
-    GzDecoder::new(packed).take(length + 1).read_to_end(&mut bytes).map_err(|e| corrupt(&head.name, &e.to_string()))?;
-    if bytes.len() as u64 != length {
-        return Err(corrupt(&head.name, "it does not hold what its annotations say"));
+
+    /// What comes next of it; `None`: that was all.
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, ClusterError> {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        let read = Read::by_ref(&mut self.decoder).take(BLOCK as u64).read_to_end(&mut bytes);
+        read.map_err(|error| corrupt(&self.name, &error.to_string()))?;
+        let from = self.next;
+        self.next += bytes.len() as u64;
+        // Somebody may have written it who is not us.
+        if self.next > self.to || (bytes.is_empty() && self.next < self.to) {
+            return Err(corrupt(&self.name, "it does not hold what its annotations say"));
+        }
+        Ok((!bytes.is_empty()).then_some(Piece { from, bytes }))
     }
-    Ok(Piece { from: head.from, bytes })
 }
 
 fn corrupt(name: &str, why: &str) -> ClusterError {
@@ -178,6 +192,15 @@ mod tests {
         OwnerReference { api_version: "batch/v1".into(), kind: "Job".into(), ..OwnerReference::default() }
     }
 
+    fn unpack(chunk: &ConfigMap) -> Result<Vec<u8>, ClusterError> {
+        let mut chunk = Unpacking::of(chunk.clone())?;
+        let mut found = Vec::new();
+        while let Some(piece) = chunk.next()? {
+            found.extend(piece.bytes);
+        }
+        Ok(found)
+    }
+
     /// Packs all of it; the ConfigMaps.
     fn pack(bytes: &[u8]) -> Vec<ConfigMap> {
         let name: BuildName = "web-1".parse().unwrap();
@@ -204,7 +227,7 @@ mod tests {
             let packed = chunk.binary_data.as_ref().unwrap()[KEY].0.len();
             assert!(packed <= 1 << 20, "the API server takes 1 MiB: {packed}");
             largest = largest.max(packed);
-            found.extend(unpack(chunk).unwrap().bytes);
+            found.extend(unpack(chunk).unwrap());
         }
         assert!(found == bytes);
         chunks.len()

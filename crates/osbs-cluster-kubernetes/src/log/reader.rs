@@ -1,6 +1,6 @@
 //! Reading a build's log: carries out what `plan.rs` says and gives what comes to `merge.rs`.
 
-use super::chunk::{ChunkHead, Piece};
+use super::chunk::{ChunkHead, Piece, Unpacking};
 use super::first_line;
 use super::merge::{Merge, Taken};
 use super::plan::{Looked, Plan, Step};
@@ -68,6 +68,8 @@ struct Reader {
     /// The pod that runs the build: its uid.
     pod: Option<String>,
     connection: Option<PodLog>,
+    /// The chunk that is being read.
+    chunk: Option<Unpacking>,
     /// Chunks to be read.
     chunks: VecDeque<ChunkHead>,
     /// Where the archive ends, if its end was seen.
@@ -103,6 +105,7 @@ impl Reader {
             behind_first,
             pod: None,
             connection: None,
+            chunk: None,
             chunks: VecDeque::new(),
             end: None,
             listed: false,
@@ -181,20 +184,29 @@ impl Reader {
         }
     }
 
-    /// Reads one chunk; all of them in as many calls.
+    /// Reads on in the archive: a piece of a chunk a call.
     async fn read_archive(&mut self) -> Result<(), ClusterError> {
         if !self.listed {
             let heads = self.cluster.chunk_heads(&self.name).await?;
             self.end = heads.last().filter(|head| head.last).map(|head| head.to);
             self.chunks = heads.into_iter().filter(|head| head.to > self.merge.next()).collect();
+            self.chunk = None;
             self.listed = true;
             self.step_from = self.merge.next();
         }
-        if let Some(head) = self.chunks.pop_front()
-            && let Some(piece) = self.cluster.chunk(&head.name).await?
-            && self.merge.take(&piece, &mut self.out) == Taken::Yes
+        if self.chunk.is_none()
+            && let Some(head) = self.chunks.pop_front()
         {
-            return Ok(());
+            self.chunk = self.cluster.chunk(&head.name).await?;
+        }
+        if let Some(chunk) = &mut self.chunk {
+            let Some(piece) = chunk.next()? else {
+                self.chunk = None;
+                return Ok(());
+            };
+            if self.merge.take(&piece, &mut self.out) == Taken::Yes {
+                return Ok(());
+            }
         }
         let next = self.merge.next();
         self.listed = false;

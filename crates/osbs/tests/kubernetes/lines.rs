@@ -102,8 +102,7 @@ fn check_lines(site: &KubernetesSite, count: usize) {
     println!(
         "2 x {count} lines, followed to the end within {took:.1} s; the orchestrator's pod: {own:.1} MiB of its own, {all:.1} MiB with files"
     );
-    // With a flood, up to 8 MiB of it wait twice for the file, and a piece of the archive of each platform is unpacked.
-    assert!(own < if count > 100_000 { 80.0 } else { 40.0 }, "{own} MiB");
+    assert!(own < 40.0, "{own} MiB");
     let kept = site.ok(&["build-logs", &name_of(&built.err)]);
     for platform in ["x86_64", "aarch64"] {
         check_rows(&built.out, platform, count, "what was followed");
