@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// A build that sleeps, followed, and far enough.
 #[track_caller]
-fn sleeping(site: &KubernetesSite, repository: &str) -> (Child, String) {
+pub fn sleeping(site: &KubernetesSite, repository: &str) -> (Child, String) {
     site.repository(repository, "RUN echo it sleeps now && sleep 600");
     let build = site.start_build(repository, &["--platforms", "x86_64"]);
     let name = newest(site, &format!("{repository}-main-"));

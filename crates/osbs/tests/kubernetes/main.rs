@@ -7,6 +7,7 @@
 
 mod audit;
 mod cancel;
+mod drain;
 mod images;
 #[path = "../world/kubernetes.rs"]
 mod kubernetes;
@@ -45,13 +46,14 @@ fn builds_on_kubernetes() {
     let site = KubernetesSite::start();
     push_base(&site);
     println!("the site is ready after {:.1} s", begun.elapsed().as_secs_f64());
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("a_build_for_two_platforms", two_platforms::a_build_for_two_platforms),
         ("builds_are_cancelled_by_whoever_may", cancel::builds_are_cancelled_by_whoever_may),
         (
             "the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own",
             worker_clusters::the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own,
         ),
+        ("a_node_is_drained", drain::a_node_is_drained),
         ("tokens_expire_and_are_rotated", reach::tokens_expire_and_are_rotated),
         ("what_keeps_a_client_away_is_told", reach::what_keeps_a_client_away_is_told),
         ("each_permission_that_lacks_is_named", permissions::each_permission_that_lacks_is_named),
