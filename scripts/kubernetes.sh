@@ -206,6 +206,8 @@ volumePluginDir: $folder/data/flexvolume
 # Else the node is seen to be ready ten seconds after it is; sent only when something changed.
 nodeStatusUpdateFrequency: 1s
 nodeStatusReportFrequency: 5m
+# A Secret that is replaced is seen by the pods that mount it within that time.
+syncFrequency: 10s
 maxPods: ${OSBS_K8S_MAX_PODS:-110}
 containerLogMaxSize: ${OSBS_K8S_LOG_MAX_SIZE:-10Mi}
 containerLogMaxFiles: ${OSBS_K8S_LOG_MAX_FILES:-5}

@@ -1,6 +1,6 @@
 //! Tokens, certificates and addresses by which a client reaches a cluster, and what it is told when it does not.
 
-use crate::kubernetes_site::{KubernetesSite, ORCHESTRATOR};
+use crate::kubernetes_site::{KubernetesSite, ORCHESTRATOR, WORKERS};
 use crate::run;
 use crate::world::done;
 use std::fs;
@@ -11,13 +11,23 @@ pub fn tokens_expire_and_are_rotated(site: &KubernetesSite) {
         let token = site.server.short_token(ORCHESTRATOR, "osbs-client", seconds);
         fs::write(site.token_file(), token).expect("written");
     };
+    // Those with which orchestrator builds reach the worker clusters come from a Secret that their pods mount.
+    let worker_tokens = |seconds: u32| {
+        let folder = site.world.path("site/tokens");
+        for name in WORKERS {
+            fs::write(folder.join(name), site.server.short_token(name, "osbs-client", seconds)).expect("written");
+        }
+        site.put(ORCHESTRATOR, &["secret", "generic"], "workertoken", &folder);
+    };
     token(20);
-    site.repository("rotated", "RUN echo it works now && sleep 30");
+    worker_tokens(20);
+    site.repository("rotated", "RUN echo it works now && sleep 40");
     let build = site.start_build("rotated", &["--platforms", "x86_64"]);
     std::thread::sleep(Duration::from_secs(10));
     token(7200);
+    worker_tokens(7200);
     let done = done(build.wait_with_output().expect("osbs ends"));
-    assert_eq!(done.code, 0, "the new token was read: {}\n{}", done.out, done.err);
+    assert_eq!(done.code, 0, "the new tokens were read: {}\n{}", done.out, done.err);
 
     fs::write(site.token_file(), "nobody's").expect("written");
     let refused = site.run("kube.conf", &["list-builds"]);
