@@ -126,13 +126,17 @@ pub fn the_api_server_is_restarted_while_somebody_waits(world: &World) {
                     ended = &mut waiting => panic!("{ended:?}"),
                     () = tokio::time::sleep(Duration::from_secs(2)) => {}
                 }
-                tokio::task::block_in_place(|| {
+                let seen = tokio::task::block_in_place(|| {
+                    let version = "--output=jsonpath={.metadata.resourceVersion}";
+                    let seen = world.server.kubectl(&["-n", &namespace, "get", "job", name.as_str(), version]);
                     world.server.component("apiserver", "kill");
                     compact(world);
                     world.server.component("apiserver", "start");
+                    seen
                 });
                 let cancelled = async {
                     other.update_build(&name, patch).await.unwrap();
+                    tokio::task::block_in_place(|| check_too_old(world, &namespace, &seen));
                     if round == 1 {
                         other.cancel_build(&name).await.unwrap();
                     } else {
@@ -153,6 +157,17 @@ pub fn the_api_server_is_restarted_while_somebody_waits(world: &World) {
         let builds = other.list_builds(&BuildFilter { unfinished: true, ..BuildFilter::default() }).await.unwrap();
         assert_eq!(builds, []);
     });
+}
+
+/// A watch that goes on from what was seen last is told 410.
+#[track_caller]
+fn check_too_old(world: &World, namespace: &str, seen: &str) {
+    let path = format!(
+        "/apis/batch/v1/namespaces/{namespace}/jobs?watch=true&timeoutSeconds=5&resourceVersion={}",
+        seen.trim()
+    );
+    let told = world.server.kubectl(&["get", "--raw", &path]);
+    assert!(told.contains("\"code\":410") && told.contains("too old resource version"), "{told}");
 }
 
 /// Throws the history of etcd away.
