@@ -13,10 +13,10 @@ use osbs_types::{
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Interruptions of the event stream without any event between them, after which monitoring has failed: with the pauses
-/// below, eight minutes.
-const MAX_INTERRUPTIONS: u32 = 20;
+/// How long the event stream may be interrupted, without any event of the build, before monitoring has failed.
+const PATIENCE: Duration = Duration::from_mins(8);
 /// The first pause before the stream is asked for again; each one is twice as long as the one before.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -116,7 +116,7 @@ async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: 
         };
         match watched {
             Ok(build) => return Ok(build),
-            Err(error) if error.kind() == ErrorKind::Remote && seen.interruptions < MAX_INTERRUPTIONS => {
+            Err(error) if error.kind() == ErrorKind::Remote && seen.is_worth_waiting() => {
                 log.debug(format!("the log of build {name} was interrupted, going on in a moment: {error}"));
                 tokio::time::sleep(LONGEST_PAUSE.min(RESUME_AFTER * (1 << seen.interruptions.min(8)))).await;
                 seen.interruptions += 1;
@@ -131,10 +131,19 @@ async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: 
 struct Seen {
     /// The offset behind the last event.
     from: u64,
-    /// Since the last event.
+    /// Since the last event, how often,
     interruptions: u32,
+    /// and since when.
+    interrupted: Option<Instant>,
     /// It has had its turn.
     started: bool,
+}
+
+impl Seen {
+    /// The cluster may come back. Each attempt is patient itself, so this goes by the time and not by their number.
+    fn is_worth_waiting(&mut self) -> bool {
+        self.interrupted.get_or_insert_with(Instant::now).elapsed() < PATIENCE
+    }
 }
 
 fn failure(error: ClusterError) -> Failure {
@@ -153,7 +162,8 @@ async fn relay(
     while let Some(stored) = events.next().await {
         let stored = stored?;
         let waits = |kind: &EventKind| matches!(kind, EventKind::State { state, .. } if *state < BuildState::Running);
-        *seen = Seen { from: stored.offset, interruptions: 0, started: seen.started || !waits(&stored.event.kind) };
+        let started = seen.started || !waits(&stored.event.kind);
+        *seen = Seen { from: stored.offset, started, ..Seen::default() };
         forward(log, platform, stored.event);
     }
     Ok(())
