@@ -10,7 +10,9 @@ use osbs_client::Osbs;
 use osbs_koji::{FaultCode, Koji, KojiError, Struct, Task, TaskState, Value, calls};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,8 @@ const LOST: [FaultCode; 4] =
     [FaultCode::AuthError, FaultCode::AuthLockError, FaultCode::AuthExpired, FaultCode::GSSAPIAuthError];
 /// To say good-bye in.
 const GRACE: Duration = Duration::from_secs(5);
+/// For the cluster to count its builds in: the hub is not to be kept waiting for it.
+const COUNT: Duration = Duration::from_secs(15);
 /// A container build on its own counts so much of a host's capacity.
 const WEIGHT: f64 = 2.0;
 
@@ -46,6 +50,7 @@ pub struct Kojid {
 struct Job {
     taken_away: CancellationToken,
     weight: f64,
+    has_build: Arc<AtomicBool>,
 }
 
 /// The state of the loop.
@@ -56,6 +61,8 @@ struct Loop<'a> {
     jobs: BTreeMap<i64, Job>,
     running: JoinSet<i64>,
     shutdown: CancellationToken,
+    /// Why the cluster did not count its builds, as it was told.
+    told: Option<String>,
 }
 
 impl Kojid {
@@ -77,8 +84,15 @@ impl Kojid {
             observer: Arc::clone(&self.observer),
         };
         let shutdown = CancellationToken::new();
-        let mut state =
-            Loop { kojid: self, koji, surroundings, jobs: BTreeMap::new(), running: JoinSet::new(), shutdown };
+        let mut state = Loop {
+            kojid: self,
+            koji,
+            surroundings,
+            jobs: BTreeMap::new(),
+            running: JoinSet::new(),
+            shutdown,
+            told: None,
+        };
         let result = state.go(cancel).await;
         state.shutdown.cancel();
         while state.running.join_next().await.is_some() {}
@@ -144,8 +158,7 @@ impl Loop<'_> {
         }
         let host = koji.call(calls::host::get_host()).await?;
         let slots = self.kojid.slots();
-        let elsewhere = self.builds_of_others().await;
-        let free = slots.saturating_sub(self.jobs.len() + elsewhere);
+        let free = slots.saturating_sub(self.used_slots().await.unwrap_or(slots));
         let ready = host.enabled && free > 0;
         let methods: Vec<Value> = METHODS.map(Value::from).to_vec();
         let mut data = Struct::new();
@@ -172,12 +185,27 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// Slots that builds use which are nobody's task here.
-    async fn builds_of_others(&self) -> usize {
+    /// Slots of the cluster that builds use, whoever asked for them, or that tasks of ours are about to; `None`: it does not
+    /// say, so that nothing can be built there.
+    async fn used_slots(&mut self) -> Option<usize> {
         let osbs = &self.kojid.osbs;
         let group = osbs.orchestrator_slots().group;
-        let active = osbs.cluster().active_builds(Some(&group)).await.unwrap_or_default();
-        active.saturating_sub(self.jobs.len())
+        // Before the count: a build that is made meanwhile is rather counted twice than not at all.
+        let coming = self.jobs.values().filter(|job| !job.has_build.load(Ordering::Relaxed)).count();
+        let problem = match tokio::time::timeout(COUNT, osbs.cluster().active_builds(Some(&group))).await {
+            Ok(Ok(active)) => {
+                self.told = None;
+                return Some(self.jobs.len().max(active + coming));
+            }
+            Ok(Err(error)) => error.to_failure().to_string(),
+            Err(_) => format!("the cluster at {} does not answer", osbs.cluster().url()),
+        };
+        if self.told.as_ref() != Some(&problem) {
+            let told = Happening::Trouble { task: None, problem: format!("no task is taken: {problem}") };
+            (self.kojid.observer)(&told);
+            self.told = Some(problem);
+        }
+        None
     }
 
     async fn take(&mut self, id: i64, weight: f64) -> Result<(), KojiError> {
@@ -195,9 +223,10 @@ impl Loop<'_> {
         let taken_away = CancellationToken::new();
         let id = task.id;
         let koji = self.koji.subsession().await?.cancelled_by(&self.shutdown);
-        self.jobs.insert(id, Job { taken_away: taken_away.clone(), weight });
-        let surroundings = self.surroundings.clone();
-        let run = TaskRun { surroundings, koji, task, taken_away, shutdown: self.shutdown.clone() };
+        let has_build = Arc::<AtomicBool>::default();
+        self.jobs.insert(id, Job { taken_away: taken_away.clone(), weight, has_build: Arc::clone(&has_build) });
+        let (surroundings, shutdown) = (self.surroundings.clone(), self.shutdown.clone());
+        let run = TaskRun { surroundings, koji, task, taken_away, shutdown, has_build, making: Mutex::default() };
         self.running.spawn(async move {
             // It is large: the set of tasks need not hold it by value.
             Box::pin(run.run()).await;

@@ -4,7 +4,7 @@
 //! much of each file it has. Must not know which line belongs to which file: `log_files.rs` does.
 
 use crate::task::Observer;
-use crate::task_error::of_koji;
+use crate::task_error::{of_client, of_koji};
 use crate::{Happening, LogFiles, TaskError};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -50,8 +50,7 @@ impl<'a> LogUpload<'a> {
 
     /// Until the build has ended and the hub has every line.
     pub(crate) async fn follow(&mut self, osbs: &Osbs, build: &BuildName) -> Result<(), TaskError> {
-        let failed = |error: osbs_client::ClientError| TaskError::Submit(error.to_failure());
-        let mut events = osbs.events(build, 0, true).await.map_err(failed)?.ready_chunks(EVENTS);
+        let mut events = osbs.events(build, 0, true).await.map_err(of_client)?.ready_chunks(EVENTS);
         let mut due = Instant::now();
         loop {
             let waiting = self.files.waiting();
@@ -65,7 +64,7 @@ impl<'a> LogUpload<'a> {
                 chunk = events.next(), if waiting < MOST_WAITING => {
                     let Some(chunk) = chunk else { break };
                     for stored in chunk {
-                        self.files.add(&stored.map_err(|error| failed(error.into()))?.event);
+                        self.files.add(&stored.map_err(|error| of_client(error.into()))?.event);
                     }
                 }
             }

@@ -5,17 +5,24 @@
 
 use crate::checks::{check_repository, plan};
 use crate::log_upload::LogUpload;
+use crate::task_error::of_client;
 use crate::{AllowedScms, Happening, TaskError, TaskRequest};
-use osbs_client::{ClientError, Osbs};
+use osbs_client::Osbs;
 use osbs_cluster::{Build, BuildFilter};
 use osbs_koji::{FaultCode, Koji, Task, TaskState, Value, calls};
-use osbs_types::BuildState;
+use osbs_types::{BuildState, Failure};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Faults that say so.
 const NOT_OURS: [FaultCode; 2] = [FaultCode::ActionNotAllowed, FaultCode::AuthError];
+
+/// Between two looks for a cluster that is away; the client itself has tried for some seconds.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Who is told what happens.
 pub type Observer = Arc<dyn Fn(&Happening) + Send + Sync>;
@@ -47,6 +54,10 @@ pub(crate) struct TaskRun {
     pub(crate) taken_away: CancellationToken,
     /// We are to end; the build goes on.
     pub(crate) shutdown: CancellationToken,
+    /// The cluster counts its build.
+    pub(crate) has_build: Arc<AtomicBool>,
+    /// Held while its build is being made.
+    pub(crate) making: Mutex<()>,
 }
 
 /// How it ended, as far as we go on.
@@ -99,7 +110,7 @@ impl TaskRun {
         let mut building = std::pin::pin!(self.build());
         let result = tokio::select! {
             result = &mut building => result,
-            () = self.taken_away.cancelled() => {
+            () = self.may_be_cancelled() => {
                 self.cancel_builds().await;
                 return End::TakenAway;
             }
@@ -109,6 +120,12 @@ impl TaskRun {
             Err(TaskError::Hub(fault)) if NOT_OURS.contains(&fault.class()) => self.not_ours().await,
             Err(error) => End::Failed(error),
         }
+    }
+
+    /// The task is taken away, and no build of it is half made: one that nobody finds would go on.
+    async fn may_be_cancelled(&self) {
+        self.taken_away.cancelled().await;
+        drop(self.making.lock().await);
     }
 
     /// The hub takes nothing for the task from us: it was cancelled, or is somebody else's now.
@@ -128,6 +145,26 @@ impl TaskRun {
 
     async fn build(&self) -> Result<Value, TaskError> {
         let request = TaskRequest::read(&self.task.request().unwrap_or_default())?;
+        let mut told = None;
+        loop {
+            match self.build_once(&request).await {
+                // The build goes on, or was not made: what the cluster says when it is back decides.
+                Err(TaskError::ClusterAway(failure)) => self.wait_for_cluster(failure, &mut told).await,
+                result => return result,
+            }
+        }
+    }
+
+    /// Says why, once.
+    async fn wait_for_cluster(&self, failure: Failure, told: &mut Option<Failure>) {
+        if told.as_ref() != Some(&failure) {
+            self.tell(&Happening::Trouble { task: Some(self.task.id), problem: format!("waits: {failure}") });
+            *told = Some(failure);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    async fn build_once(&self, request: &TaskRequest) -> Result<Value, TaskError> {
         let osbs = self.osbs(request.scratch);
         let mut logs = LogUpload::resume(&self.koji, self.task.id, &self.surroundings.observer).await?;
         if let Some(build) = self.find_build(osbs).await? {
@@ -137,7 +174,7 @@ impl TaskRun {
                 return result_of(&build, request.scratch);
             }
         }
-        let build = self.submit(osbs, &request, &mut logs).await?;
+        let build = self.submit(osbs, request, &mut logs).await?;
         let build = self.watch(osbs, build, false, &mut logs).await?;
         result_of(&build, request.scratch)
     }
@@ -150,27 +187,30 @@ impl TaskRun {
         existing: bool,
         logs: &mut LogUpload<'_>,
     ) -> Result<Build, TaskError> {
+        self.has_build.store(true, Ordering::Relaxed);
         self.tell(&Happening::Submitted { task: self.task.id, build: build.name.clone(), existing });
         logs.follow(osbs, &build.name).await?;
-        osbs.wait_for_build_to_finish(&build.name).await.map_err(submit_error)
+        osbs.wait_for_build_to_finish(&build.name).await.map_err(of_client)
     }
 
     /// The build that belongs to the task, in whatever state: the newest, should there be several.
     async fn find_build(&self, osbs: &Osbs) -> Result<Option<Build>, TaskError> {
         let labels = [("koji-task-id".to_owned(), self.task.id.to_string())].into_iter().collect();
         let filter = BuildFilter { labels, ..BuildFilter::default() };
-        let builds = osbs.list_builds_by(&filter).await.map_err(submit_error)?;
+        let builds = osbs.list_builds_by(&filter).await.map_err(of_client)?;
         Ok(builds.into_iter().rfind(|build| build.parent.is_none()))
     }
 
     async fn submit(&self, osbs: &Osbs, request: &TaskRequest, logs: &mut LogUpload<'_>) -> Result<Build, TaskError> {
         let plan = plan(&self.koji, &self.task, request, &self.surroundings.allowed).await?;
         let cancel = self.taken_away.child_token();
-        let prepared = osbs.prepare_orchestrator_build(&plan.build, &cancel).await.map_err(submit_error)?;
+        let prepared = osbs.prepare_orchestrator_build(&plan.build, &cancel).await.map_err(of_client)?;
         let found = format!("{} at {}\n", osbs_types::without_logins(&plan.scm.text), prepared.commit());
         logs.add_text("checkout-for-labels.log", &found);
         check_repository(&self.koji, request, &plan.target, prepared.repository()).await?;
-        let submitted = osbs.create_prepared_build(prepared).await.map_err(submit_error)?;
+        let making = self.making.lock().await;
+        let submitted = osbs.create_prepared_build(prepared).await.map_err(of_client)?;
+        drop(making);
         for warning in &submitted.warnings {
             logs.add_text("osbs-client.log", &format!("{warning}\n"));
         }
@@ -180,21 +220,27 @@ impl TaskRun {
     /// The hub has cancelled the task: so are its builds, should it have any.
     async fn cancel_builds(&self) {
         for scratch in [false, true] {
-            let osbs = self.osbs(scratch);
-            let cancelled = match self.find_build(osbs).await {
-                Ok(Some(build)) if !build.state.is_finished() => osbs.cancel_build(&build.name).await.err(),
-                _ => None,
-            };
-            if let Some(error) = cancelled {
+            let mut told = None;
+            while let Err(error) = self.cancel_build(self.osbs(scratch)).await {
+                if let TaskError::ClusterAway(failure) = error {
+                    self.wait_for_cluster(failure, &mut told).await;
+                    continue;
+                }
                 let problem = format!("its build cannot be cancelled: {error}");
                 self.tell(&Happening::Trouble { task: Some(self.task.id), problem });
+                break;
             }
         }
     }
-}
 
-fn submit_error(error: ClientError) -> TaskError {
-    TaskError::Submit(error.to_failure())
+    async fn cancel_build(&self, osbs: &Osbs) -> Result<(), TaskError> {
+        if let Some(build) = self.find_build(osbs).await?
+            && !build.state.is_finished()
+        {
+            osbs.cancel_build(&build.name).await.map_err(of_client)?;
+        }
+        Ok(())
+    }
 }
 
 /// What the task returns (client-and-koji 4.4, step 15).

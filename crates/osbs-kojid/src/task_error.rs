@@ -2,6 +2,8 @@
 //!
 //! Must not hold secrets: the fault is public on the hub.
 
+use osbs_client::ClientError;
+use osbs_cluster::ClusterError;
 use osbs_koji::{Fault, FaultCode};
 use osbs_types::Failure;
 
@@ -104,6 +106,9 @@ pub enum TaskError {
     /// The instance refused the build, or the cluster failed.
     #[error("{0}")]
     Submit(Failure),
+    /// The cluster is not reached, or no longer accepts the login: nothing is known of the build, and nothing is decided.
+    #[error("{0}")]
+    ClusterAway(Failure),
     /// The build failed.
     #[error("Image build failed. {message}OSBS build id: {build}")]
     BuildFailed {
@@ -123,11 +128,21 @@ impl TaskError {
         let code = match self {
             Self::Hub(fault) => return fault.clone(),
             Self::HubCall { .. } => FaultCode::GenericError,
-            Self::Submit(_) | Self::BuildFailed { .. } => FaultCode::ContainerError,
+            Self::Submit(_) | Self::ClusterAway(_) | Self::BuildFailed { .. } => FaultCode::ContainerError,
             Self::Cancelled => FaultCode::ContainerCancelled,
             _ => FaultCode::BuildError,
         };
         Fault::new(code, self.to_string())
+    }
+}
+
+/// What the client could not do.
+pub(crate) fn of_client(error: ClientError) -> TaskError {
+    match &error {
+        ClientError::Cluster(ClusterError::Unreachable { .. } | ClusterError::LoginRefused { .. }) => {
+            TaskError::ClusterAway(error.to_failure())
+        }
+        _ => TaskError::Submit(error.to_failure()),
     }
 }
 

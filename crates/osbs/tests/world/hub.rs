@@ -25,6 +25,8 @@ pub const TARGET: &str = "f43-candidate";
 /// A hub, and a client that is its administrator.
 pub struct TestHub {
     pub topdir: PathBuf,
+    /// Where it listens.
+    pub address: String,
     pub port: u16,
     pub runtime: Runtime,
     /// After so long a session must be renewed.
@@ -49,19 +51,25 @@ pub fn while_away() {
 impl TestHub {
     /// A hub with users, tags, a target and a host; `packages` may be built for it.
     pub fn start(folder: &Path, packages: &[&str]) -> Self {
-        Self::start_as(folder, packages, false)
+        Self::start_as(folder, packages, "127.0.0.1", false)
     }
 
     /// The same, served by `osbs hub serve`.
     pub fn start_program(folder: &Path, packages: &[&str]) -> Self {
-        Self::start_as(folder, packages, true)
+        Self::start_program_at("127.0.0.1", folder, packages)
     }
 
-    fn start_as(folder: &Path, packages: &[&str], program: bool) -> Self {
+    /// The same, at that address of this machine.
+    pub fn start_program_at(address: &str, folder: &Path, packages: &[&str]) -> Self {
+        Self::start_as(folder, packages, address, true)
+    }
+
+    fn start_as(folder: &Path, packages: &[&str], address: &str, program: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let port = super::free_port();
         let mut hub = Self {
             topdir: folder.join("koji"),
+            address: address.to_owned(),
             port,
             runtime: runtime.expect("a runtime"),
             session_renewal: Duration::from_hours(24),
@@ -107,7 +115,7 @@ impl TestHub {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/kojihub", self.port)
+        format!("http://{}:{}/kojihub", self.address, self.port)
     }
 
     /// Serves again, on the same port.
@@ -121,17 +129,17 @@ impl TestHub {
         command.args(["hub", "--dir"]).arg(&self.topdir).args([
             "serve",
             "--listen",
-            &format!("127.0.0.1:{}", self.port),
+            &format!("{}:{}", self.address, self.port),
         ]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("osbs starts");
-        super::wait_for("the hub listens", 60, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        super::wait_for("the hub listens", 60, || TcpStream::connect((self.address.as_str(), self.port)).is_ok());
         Running::Program(child)
     }
 
     fn serve_here(&self) -> Running {
         let (ready, is_ready) = mpsc::channel();
-        let (stop, port) = (CancellationToken::new(), self.port);
+        let (stop, place) = (CancellationToken::new(), (self.address.clone(), self.port));
         let mut config = HubConfig::new(&self.topdir);
         config.settings.session_renewal = self.session_renewal;
         let own_stop = stop.clone();
@@ -139,7 +147,7 @@ impl TestHub {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let hub = Hub::open(config).expect("the hub opens");
-                let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+                let listener = TcpListener::bind((place.0.as_str(), place.1)).expect("the port is free");
                 listener.set_nonblocking(true).expect("set");
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 ready.send(()).expect("somebody waits");

@@ -139,19 +139,29 @@ impl KubernetesSite {
             common(&self.world.registry)
         );
         fs::write(folder.join("config.yaml"), text).expect("written");
-        let put = |kind: &[&str], name: &str, file: &Path| {
-            let from = format!("--from-file={}", file.display());
-            let made =
-                [&["create"][..], kind, &[name, "--namespace", ORCHESTRATOR, &from, "--dry-run=client", "-o", "yaml"]];
-            self.server.apply(&self.server.kubectl(&made.concat()));
-        };
-        put(&["configmap"], "reactor-config", &folder.join("config.yaml"));
-        put(&["secret", "generic"], "osbsconf", &folder.join("osbs.conf"));
-        put(&["secret", "generic"], "workertoken", &folder.join("tokens"));
+        self.put(ORCHESTRATOR, &["configmap"], "reactor-config", &folder.join("config.yaml"));
+        self.put(ORCHESTRATOR, &["secret", "generic"], "osbsconf", &folder.join("osbs.conf"));
+        self.put(ORCHESTRATOR, &["secret", "generic"], "workertoken", &folder.join("tokens"));
         fs::write(self.token_file(), self.server.short_token(ORCHESTRATOR, "osbs-client", 7200)).expect("written");
         self.write_conf("kube.conf", &self.by_token(""));
         let by_file = format!("kubeconfig = {}\nnamespace = {ORCHESTRATOR}\n", self.server.fact("kubeconfig"));
         self.write_conf("admin.conf", &by_file);
+    }
+
+    /// Adds lines to the configuration inside, until [`Self::configure`] takes them out again.
+    pub fn add_to_config(&self, lines: &str) {
+        let file = self.world.path("site/config.yaml");
+        let text = fs::read_to_string(&file).expect("read") + lines;
+        fs::write(&file, text).expect("written");
+        self.put(ORCHESTRATOR, &["configmap"], "reactor-config", &file);
+    }
+
+    /// A ConfigMap or Secret of a file or a folder, whole.
+    #[track_caller]
+    pub fn put(&self, namespace: &str, kind: &[&str], name: &str, file: &Path) {
+        let from = format!("--from-file={}", file.display());
+        let made = [&["create"][..], kind, &[name, "--namespace", namespace, &from, "--dry-run=client", "-o", "yaml"]];
+        self.server.apply(&self.server.kubectl(&made.concat()));
     }
 
     /// Where the client's token is.
@@ -257,7 +267,8 @@ impl Drop for KubernetesSite {
     }
 }
 
-fn local_clusters() -> String {
+/// The site on this machine, in its `config.yaml`.
+pub fn local_clusters() -> String {
     "clusters:\n  x86_64: [{name: local, max_concurrent_builds: 2}]\n  aarch64: [{name: local, max_concurrent_builds: 2}]\n\
      platform_descriptors:\n  - {platform: x86_64, architecture: amd64}\n  - {platform: aarch64, architecture: arm64}\n\
      group_manifests: true\nimage_labels: {vendor: Example}\n"
