@@ -17,6 +17,7 @@ mod kubernetes_site;
 mod lines;
 mod memory;
 mod permissions;
+mod pods;
 mod reach;
 mod two_platforms;
 mod worker_clusters;
@@ -54,10 +55,12 @@ fn builds_on_kubernetes() {
             "the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own",
             worker_clusters::the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own,
         ),
+        ("a_worker_cluster_that_never_comes_back", worker_clusters::a_worker_cluster_that_never_comes_back),
         ("a_node_is_drained", drain::a_node_is_drained),
         ("tokens_expire_and_are_rotated", reach::tokens_expire_and_are_rotated),
         ("what_keeps_a_client_away_is_told", reach::what_keeps_a_client_away_is_told),
         ("each_permission_that_lacks_is_named", permissions::each_permission_that_lacks_is_named),
+        ("pods_get_what_the_site_gives_them", pods::pods_get_what_the_site_gives_them),
         ("a_koji_builder_on_kubernetes", koji_builder::a_koji_builder_on_kubernetes),
         ("no_line_is_lost_between_pods", lines::no_line_is_lost_between_pods),
     ];

@@ -49,3 +49,34 @@ pub fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own(site: &Kub
     );
     check_stopped(site, &second.1);
 }
+
+/// By hand, `OSBS_TEST_CLUSTER_AWAY=1`, for it takes a quarter of an hour: it is given up with a word on what it does not answer.
+pub fn a_worker_cluster_that_never_comes_back(site: &KubernetesSite) {
+    if std::env::var_os("OSBS_TEST_CLUSTER_AWAY").is_none() {
+        return;
+    }
+    // The one whose server stays.
+    site.configure_at(1, ["server", "server2"].map(|server| site.server.fact(server)));
+    site.repository("stays", "RUN echo it works now && sleep 1000");
+    site.repository("lost", "RUN echo it works now && sleep 1000");
+    let mut builds = Vec::new();
+    for repository in ["stays", "lost"] {
+        let build = site.start_build(repository, &["--platforms", "x86_64"]);
+        let name = newest(site, &format!("{repository}-main-"));
+        wait_said(site, &name, "it works now");
+        builds.push((build, name));
+    }
+    site.server.component("apiserver2", "kill");
+    let begun = Instant::now();
+    let (lost, stays) = (builds.pop().expect("two"), builds.pop().expect("two"));
+    let told = done(lost.0.wait_with_output().expect("osbs ends"));
+    println!("{}: {} after {:.1} s without its cluster\n{}", lost.1, told.code, begun.elapsed().as_secs_f64(), told.err);
+    assert!(told.code != 0 && told.err.contains("cannot reach"), "{}", told.err);
+    assert!(told.err.lines().count() < 24, "one screen: {}", told.err);
+    assert_eq!(site.status(&lost.1), "Failed");
+    assert_eq!(site.status(&stays.1), "Running", "the other cluster's go on");
+    drop(site.ok(&["cancel-build", &stays.1]));
+    drop(stays.0.wait_with_output());
+    site.server.component("apiserver2", "start");
+    site.configure(2);
+}

@@ -104,16 +104,21 @@ impl World {
             self.registry
         );
         fs::write(&config, text).expect("written");
-        let server = Command::new("docker-registry")
+        let mut server = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry starts");
-        self.server = Some(server);
         let address = self.registry.clone();
-        wait_for("the registry listens", 10, || std::net::TcpStream::connect(&address).is_ok());
+        wait_for("the registry listens", 10, || {
+            // Somebody else may have come to that address before it.
+            let ended = server.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "docker-registry ended: {ended:?}");
+            std::net::TcpStream::connect(&address).is_ok()
+        });
+        self.server = Some(server);
     }
 
     pub fn stop_registry(&mut self) {
