@@ -208,6 +208,15 @@ pub(crate) async fn update(
 
 /// Notes the wish and takes the pod away, in one request; closes a build that has none.
 pub(crate) async fn cancel(cluster: &KubernetesCluster, name: &BuildName) -> Result<Build, ClusterError> {
+    cancel_because(cluster, name, CANCELLED).await
+}
+
+/// The same, for a reason of one's own.
+pub(crate) async fn cancel_because(
+    cluster: &KubernetesCluster,
+    name: &BuildName,
+    reason: &str,
+) -> Result<Build, ClusterError> {
     let facts = cluster
         .change_job(name, |facts| {
             if facts.build.is_finished() || facts.build.cancel_requested {
@@ -215,7 +224,7 @@ pub(crate) async fn cancel(cluster: &KubernetesCluster, name: &BuildName) -> Res
             }
             let mut state = facts.state.clone();
             state.cancel_requested = true;
-            state.reason = Some(CANCELLED.to_owned());
+            state.reason = Some(reason.to_owned());
             Ok(Some(json!({
                 "metadata": {"annotations": {STATE: to_text(&state)?}},
                 "spec": {"parallelism": 0},

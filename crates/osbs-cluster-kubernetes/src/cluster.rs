@@ -7,7 +7,7 @@ use crate::pods::pods_of;
 use crate::record::StateRecord;
 use crate::turns::Passes;
 use crate::watch::WatchPlace;
-use crate::{PodOptions, builds, log, pod_reason, turns};
+use crate::{PodOptions, builds, log, pod_reason, turns, wanted};
 use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Patch, PatchParams};
@@ -246,6 +246,10 @@ impl Cluster for KubernetesCluster {
 
     async fn cancel_build(&self, name: &BuildName) -> Result<Build, ClusterError> {
         builds::cancel(self, name).await
+    }
+
+    async fn still_wanted(&self, name: &BuildName, how_long: Duration) -> Result<(), ClusterError> {
+        wanted::say(self, name, how_long).await
     }
 
     async fn wait_build(&self, name: &BuildName, until: WaitFor) -> Result<Build, ClusterError> {

@@ -24,6 +24,7 @@ mod record;
 mod run_pod;
 mod secrets;
 mod turns;
+mod wanted;
 mod watch;
 
 pub use check::{Finding, Permission, Role, Standing, Wanted};

@@ -26,6 +26,8 @@ pub(crate) const STATE: &str = "osbs/state";
 pub(crate) const USER: &str = "osbs/user";
 /// Annotation: when the build's turn came.
 pub(crate) const GRANTED: &str = "osbs/granted";
+/// Annotation: for how long whoever asked for the build wants it, and since when.
+pub(crate) const WANTED: &str = "osbs/wanted";
 /// The Lease that is the ledger of turns; its annotation is `osbs/granted` too.
 pub(crate) const QUEUE: &str = "osbs-queue";
 /// Label of ConfigMaps and Secrets that are not a build's: `build-config`, `nvr`, `config-map`, `secret`.

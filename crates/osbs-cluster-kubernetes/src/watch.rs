@@ -7,6 +7,7 @@ use crate::KubernetesCluster;
 use crate::client::{asked, code};
 use crate::job::{JobFacts, facts};
 use crate::turns::{self, SELECTOR};
+use crate::wanted::Wanted;
 use futures_util::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -186,17 +187,28 @@ impl Changes {
 }
 
 impl KubernetesCluster {
-    /// Returns when somebody asks to cancel that build; never, if the account may not watch. A watch of its own, on this one
-    /// Job: a runner has no memory for the whole queue.
+    /// Returns when somebody asks to cancel that build, or nobody wants it any more; never, if the account may not watch. A
+    /// watch of its own, on this one Job: a runner has no memory for the whole queue.
     pub(crate) async fn cancel_requested(self, name: BuildName) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = watcher(self.api::<Job>(), config).default_backoff().boxed();
-        while let Some(event) = events.next().await {
+        let mut wanted = Wanted::default();
+        loop {
+            let event = tokio::select! {
+                Some(event) = events.next() => event,
+                () = wanted.over() => {
+                    if Box::pin(wanted.end(&self, &name)).await {
+                        return;
+                    }
+                    continue;
+                }
+            };
             match event {
-                Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job))
-                    if facts(&job).is_ok_and(|facts| facts.build.cancel_requested) =>
-                {
-                    return;
+                Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) => {
+                    wanted.see(&job);
+                    if facts(&job).is_ok_and(|facts| facts.build.cancel_requested) {
+                        return;
+                    }
                 }
                 Err(error) if refusal(&error).is_some_and(|(code, _)| code == 403) => break,
                 _ => {}

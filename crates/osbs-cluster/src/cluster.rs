@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use osbs_types::{BuildName, Nvr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Events of one build, in order.
 pub type EventStream = BoxStream<'static, Result<StoredEvent, ClusterError>>;
@@ -36,6 +37,13 @@ pub trait Cluster: Send + Sync {
     /// Asks a build to stop and returns at once. A build that has not started never will; a running one gets its chance
     /// to clean up. Asking again, or asking a finished build, changes nothing and is no error.
     async fn cancel_build(&self, name: &BuildName) -> Result<Build, ClusterError>;
+
+    /// Says that somebody wants the build and will say so again within `how_long`. Where that is kept, a running build of
+    /// which it was said, and then no more, is cancelled: the orchestrator build that asked for it is gone, and nobody else
+    /// would. By default nothing: builds of one machine end with those that asked for them.
+    async fn still_wanted(&self, _name: &BuildName, _how_long: Duration) -> Result<(), ClusterError> {
+        Ok(())
+    }
 
     /// Waits, as long as it takes, and returns the build as it is then.
     async fn wait_build(&self, name: &BuildName, until: WaitFor) -> Result<Build, ClusterError>;

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Where `osbs.conf` is looked for.
 const SYSTEM_CONF: &str = "/etc/osbs.conf";
 
+/// Where builds have their secrets, a folder each.
+pub(crate) const SECRETS_ROOT: &str = "/var/run/secrets/atomic-reactor";
+
 /// Where the libraries of Kerberos find their configuration, if not at its usual place.
 pub(crate) const KERBEROS_CONFIG: &str = "KRB5_CONFIG";
 

@@ -128,6 +128,19 @@ fn fates() -> Vec<Fate> {
     (one.state, one.kind) = (BuildState::Cancelled, None);
     all.push(one);
 
+    let mut one = fate("unwanted", r#"{"conformance":"hold"}"#, &["nobody has said in time that it is still wanted"]);
+    one.harm = |place, build| {
+        let cluster = place.world.cluster(&place.namespace);
+        let say = async {
+            // The second one takes it on, else it would be over before it is heard of.
+            cluster.still_wanted(build, Duration::from_mins(1)).await.unwrap();
+            cluster.still_wanted(build, Duration::from_secs(3)).await.unwrap();
+        };
+        tokio::runtime::Handle::current().block_on(say);
+    };
+    (one.state, one.kind) = (BuildState::Cancelled, None);
+    all.push(one);
+
     all
 }
 

@@ -8,11 +8,12 @@ use crate::session::Session;
 use crate::site::reservations;
 use crate::terminal::size;
 use clap::Args;
-use osbs_cluster::BuildFilter;
+use osbs_cluster::{BuildFilter, Cluster};
 use osbs_image::{RefRecord, Store};
 use osbs_types::{BuildName, BuildType, Failure};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Remove images and layers that nothing refers to, and what dead builds left
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
     let mut unrecorded = Vec::new();
     if !args.dry_run {
         remove_fragments(session).await?;
-        give_back(session).await?;
+        give_back(session, &session.cluster()?).await?;
         unrecorded = osbs_cluster_local::remove_unrecorded(&home).map_err(|e| Failure::new(e.kind(), &e))?;
     }
     let ended = ended_references(&home, &store, args.parents)?;
@@ -77,8 +78,8 @@ pub(crate) async fn run(session: &Session, args: GcArgs) -> Result<u8, Failure> 
 }
 
 /// Reservations in Koji that dead builds have left, with a word on each.
-async fn give_back(session: &Session) -> Result<(), Failure> {
-    let found = reservations::give_back(&session.cluster()?).await.map_err(|e| e.to_failure())?;
+async fn give_back(session: &Session, cluster: &Arc<dyn Cluster>) -> Result<(), Failure> {
+    let found = reservations::give_back(cluster).await.map_err(|e| e.to_failure())?;
     for left in found {
         session.note(&match left.outcome {
             Ok(()) => format!("{}: its reservation of {} in Koji is given back", left.build, left.nvr),

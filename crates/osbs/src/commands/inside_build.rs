@@ -10,7 +10,7 @@ mod hold;
 
 use crate::commands::run_pod;
 use crate::session::Session;
-use crate::site::{Connector, KERBEROS_CONFIG, Site, kubernetes, program_path};
+use crate::site::{Connector, KERBEROS_CONFIG, SECRETS_ROOT, Site, kubernetes, program_path};
 use by_hand::ByHand;
 use clap::Args;
 use osbs_builder::RunLimits;
@@ -294,8 +294,7 @@ impl Place {
 fn secrets_of_all(config: Option<&str>) -> Vec<SecretMount> {
     let parsed = config.and_then(|text| ReactorConfig::parse(text, "config.yaml").ok());
     let names = parsed.map(|parsed| parsed.value.required_secrets).unwrap_or_default();
-    let mount =
-        |secret: String| SecretMount { mount_path: format!("/var/run/secrets/atomic-reactor/{secret}"), secret };
+    let mount = |secret: String| SecretMount { mount_path: format!("{SECRETS_ROOT}/{secret}"), secret };
     names.into_iter().map(mount).collect()
 }
 

@@ -1,14 +1,15 @@
 //! `osbs run-pod`: the runner of one build on Kubernetes, process 1 of its pod. Started by the build's Job, never by people.
 
-use crate::site::{Connector, Opened, program_path};
+use crate::site::{Connector, Opened, program_path, reservations};
 use clap::Args;
-use osbs_cluster::InsideCommand;
+use osbs_cluster::{Cluster, InsideCommand};
 use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_config::Settings;
-use osbs_types::{BuildName, ErrorKind, Failure};
+use osbs_types::{BuildName, BuildType, ErrorKind, Failure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the pod has to end, in seconds.
@@ -41,7 +42,20 @@ async fn run_here(args: &RunPodArgs) -> Result<u8, Failure> {
         let grace = Duration::from_secs(seconds);
         inside.grace = grace.saturating_sub(OWN_GRACE.min(grace / 3));
     }
-    osbs_cluster_kubernetes::run_pod(cluster, &args.build, inside).await.map_err(|e| e.to_failure())
+    let code = osbs_cluster_kubernetes::run_pod(cluster.clone(), &args.build, inside).await;
+    give_back(cluster, &args.build).await;
+    code.map_err(|e| e.to_failure())
+}
+
+/// Reservations in Koji that builds of this cluster have left whose pods were killed, maybe this one: this pod has the login,
+/// if its build got it. The build is closed, so nobody waits for it.
+async fn give_back(cluster: KubernetesCluster, name: &BuildName) {
+    let Ok(build) = cluster.get_build(name).await else { return };
+    if build.build_type == BuildType::Orchestrator && !build.secrets.is_empty() {
+        let cluster: Arc<dyn Cluster> = Arc::new(cluster.with_secret_mounts(build.secrets));
+        // What stays, stays recorded, and the next one who looks tries again.
+        let _ = reservations::give_back(&cluster).await;
+    }
 }
 
 /// The cluster of this pod, whose secrets are not told yet.

@@ -37,6 +37,7 @@ pub fn a_koji_builder_on_kubernetes(site: &KubernetesSite) {
         "tasks are taken by free slots, and end with their Jobs",
         tasks_are_taken_by_free_slots_and_end_with_their_jobs,
     );
+    check("a killed pod leaves no reservation in Koji", a_killed_pod_leaves_no_reservation);
     for (account, verb, resource, code) in &audit(site)[before..] {
         assert_ne!(*code, 403, "{account} wanted to {verb} {resource}");
     }
@@ -105,6 +106,9 @@ impl Koji<'_> {
             "killed-container",
             "given-up-container",
             "removed-container",
+            "cut-container",
+            "cut-too-container",
+            "after-container",
         ];
         let hub = TestHub::start_program_at(site.server.fact("host_address"), folder, &packages);
         let edit = Arguments::of(["f43-build".into()]).named("arches", "x86_64 aarch64");
@@ -245,6 +249,28 @@ impl Koji<'_> {
         }
     }
 
+    /// Kills the pod of a task's orchestrator build, by its first process, when it sleeps; the task fails, and what it has
+    /// reserved is left.
+    #[track_caller]
+    fn kill_pod_of(&self, task: i64, nvr: &str) {
+        let name = self.build_of(task);
+        wait_said(self.site, &name, "it sleeps now");
+        assert!(self.is_in_koji(nvr, BuildState::Building), "it is reserved");
+        let runner = format!("run-pod\0{name}\0");
+        let mut processes = fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
+        let is_it = |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| line.ends_with(runner.as_bytes()));
+        let found = processes.find(is_it).expect("the first process of the pod");
+        let pid = found.file_name().expect("a number").to_string_lossy().into_owned();
+        crate::run("kill", &["-9", &pid]);
+        assert_eq!(self.hub.wait_for(task, 90).state, TaskState::Failed, "{}", self.log());
+        // Its worker build would end by itself twelve minutes later.
+        for namespace in WORKERS {
+            let worker = format!("{name}-x86-64");
+            self.site.server.kubectl(&["delete", "job", "--namespace", namespace, "--ignore-not-found", &worker]);
+        }
+        assert!(self.is_in_koji(nvr, BuildState::Building), "nobody could give it back: its pod had the login");
+    }
+
     /// A build in Koji of this state.
     fn is_in_koji(&self, nvr: &str, state: BuildState) -> bool {
         let build = self.hub.call(&self.hub.anonymous(), calls::get_build(nvr));
@@ -378,6 +404,34 @@ fn tasks_are_taken_by_free_slots_and_end_with_their_jobs(koji: &Koji<'_>) {
         let gone = || koji.is_in_koji(package, BuildState::Canceled) || koji.is_in_koji(package, BuildState::Failed);
         wait_for("the reservation is given back", 60, gone);
     }
+}
+
+/// An orchestrator build's pod is killed with everything in it: its login was there, so the next pod that has one gives back
+/// what it had reserved; or `osbs gc`, in a pod that has the login too.
+fn a_killed_pod_leaves_no_reservation(koji: &Koji<'_>) {
+    let sleep = "RUN echo it sleeps now && sleep 600";
+    let (cut, next) = (koji.ask("cut", sleep), koji.ask("after", sleep));
+    let next_build = koji.build_of(next);
+    koji.kill_pod_of(cut, "cut-container-1-1.1");
+    wait_said(koji.site, &next_build, "it sleeps now");
+    koji.koji(&["cancel", &next.to_string()]);
+    let is_back = |nvr: &str| koji.is_in_koji(nvr, BuildState::Canceled);
+    wait_for("the next pod gives back what another had reserved", 90, || is_back("cut-container-1-1.1"));
+    check_stopped(koji.site, &next_build);
+
+    let cut_too = koji.ask("cut-too", sleep);
+    koji.kill_pod_of(cut_too, "cut-too-container-1-1.1");
+    let place = ["--namespace", ORCHESTRATOR];
+    let patch = json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": {
+        "volumes": [{"name": "koji", "secret": {"secretName": "koji"}}],
+        "containers": [{"name": "gc", "volumeMounts":
+            [{"name": "koji", "mountPath": "/var/run/secrets/atomic-reactor/koji", "readOnly": true}]}],
+    }}}}}});
+    koji.site.server.kubectl(&[&["patch", "cronjob", "osbs-gc", "--patch", &patch.to_string()][..], &place].concat());
+    let create = ["create", "job", "--from=cronjob/osbs-gc", "gc-with-koji"];
+    koji.site.server.kubectl(&[&create[..], &place].concat());
+    wait_for("osbs gc gives back a reservation", 60, || is_back("cut-too-container-1-1.1"));
+    koji.site.server.kubectl(&[&["delete", "job", "gc-with-koji"][..], &place].concat());
 }
 
 /// Koji in `config.yaml`.

@@ -70,7 +70,13 @@ pub fn a_worker_cluster_that_never_comes_back(site: &KubernetesSite) {
     let begun = Instant::now();
     let (lost, stays) = (builds.pop().expect("two"), builds.pop().expect("two"));
     let told = done(lost.0.wait_with_output().expect("osbs ends"));
-    println!("{}: {} after {:.1} s without its cluster\n{}", lost.1, told.code, begun.elapsed().as_secs_f64(), told.err);
+    println!(
+        "{}: {} after {:.1} s without its cluster\n{}",
+        lost.1,
+        told.code,
+        begun.elapsed().as_secs_f64(),
+        told.err
+    );
     assert!(told.code != 0 && told.err.contains("cannot reach"), "{}", told.err);
     assert!(told.err.lines().count() < 24, "one screen: {}", told.err);
     assert_eq!(site.status(&lost.1), "Failed");

@@ -15,8 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the event stream may be interrupted, without any event of the build, before monitoring has failed.
+/// How long a build's cluster may be away, or its event stream be interrupted without any event, before monitoring has failed.
 const PATIENCE: Duration = Duration::from_mins(8);
+/// How often a worker build is said to be wanted, and for how long: longer than [`PATIENCE`].
+const WANTED_EVERY: Duration = Duration::from_mins(2);
+const WANTED_FOR: Duration = Duration::from_mins(12);
 /// The first pause before the stream is asked for again; each one is twice as long as the one before.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -109,8 +112,41 @@ pub(super) async fn stop_when_it_is_back(cluster: Arc<dyn Cluster>, name: BuildN
 /// Relays until the build is finished and its last event was seen.
 async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: &Platform) -> Result<Build, Lost> {
     let mut seen = Seen::default();
+    let watched = tokio::select! {
+        biased;
+        watched = relay_all(cluster, name, log, platform, &mut seen) => watched,
+        error = want(cluster, name) => Err(error),
+    };
+    watched.map_err(|error| Lost { failure: failure(error), started: seen.started })
+}
+
+/// Says that the build is wanted: one whose orchestrator was killed must not go on for nobody. Returns when the cluster has
+/// not heard it for too long; the stream of events may be patient without a word.
+async fn want(cluster: &dyn Cluster, name: &BuildName) -> ClusterError {
+    let mut heard = Instant::now();
     loop {
-        let watched = match relay(cluster, name, log, platform, &mut seen).await {
+        let pause = match cluster.still_wanted(name, WANTED_FOR).await {
+            Ok(()) => {
+                heard = Instant::now();
+                WANTED_EVERY
+            }
+            Err(error) if error.kind() == ErrorKind::Remote && heard.elapsed() >= PATIENCE => return error,
+            Err(_) => LONGEST_PAUSE,
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Goes on where it was interrupted.
+async fn relay_all(
+    cluster: &dyn Cluster,
+    name: &BuildName,
+    log: &Logger,
+    platform: &Platform,
+    seen: &mut Seen,
+) -> Result<Build, ClusterError> {
+    loop {
+        let watched = match relay(cluster, name, log, platform, seen).await {
             Ok(()) => cluster.wait_build(name, WaitFor::Finished).await,
             Err(error) => Err(error),
         };
@@ -121,7 +157,7 @@ async fn watch(cluster: &dyn Cluster, name: &BuildName, log: &Logger, platform: 
                 tokio::time::sleep(LONGEST_PAUSE.min(RESUME_AFTER * (1 << seen.interruptions.min(8)))).await;
                 seen.interruptions += 1;
             }
-            Err(error) => return Err(Lost { failure: failure(error), started: seen.started }),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use super::{give_back, remove_fragments};
 use crate::session::Session;
-use osbs_cluster::{Build, BuildFilter, Cluster};
+use crate::site::SECRETS_ROOT;
+use osbs_cluster::{Build, BuildFilter, Cluster, SecretMount};
 use osbs_cluster_kubernetes::KubernetesCluster;
 use osbs_types::{BuildName, Failure, Timestamp};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs the command.
@@ -16,7 +18,8 @@ pub(super) async fn run(session: &Session, cluster: &KubernetesCluster, dry_run:
         (Vec::new(), builds.into_iter().filter(|build| is_old(build, kept)).map(|build| build.name).collect())
     } else {
         remove_fragments(session).await?;
-        give_back(session).await?;
+        let with_secrets: Arc<dyn Cluster> = Arc::new(cluster.clone().with_secret_mounts(mounted()));
+        give_back(session, &with_secrets).await?;
         let cleared = cluster.gc(kept).await.map_err(|e| e.to_failure())?;
         (cleared.closed, cleared.removed)
     };
@@ -33,6 +36,13 @@ pub(super) async fn run(session: &Session, cluster: &KubernetesCluster, dry_run:
     let verb = if dry_run { "would remove" } else { "removed" };
     session.print(&format!("{verb} {} finished builds\n", removed.len()));
     Ok(0)
+}
+
+/// The Secrets that this pod has where builds have theirs: the login of Koji, for example.
+fn mounted() -> Vec<SecretMount> {
+    let folders = std::fs::read_dir(SECRETS_ROOT).into_iter().flatten().flatten();
+    let names = folders.filter_map(|folder| folder.file_name().into_string().ok());
+    names.map(|secret| SecretMount { mount_path: format!("{SECRETS_ROOT}/{secret}"), secret }).collect()
 }
 
 /// Whether a build ended longer ago than such builds are kept.
