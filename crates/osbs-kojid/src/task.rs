@@ -222,8 +222,10 @@ impl TaskRun {
         for scratch in [false, true] {
             let mut told = None;
             while let Err(error) = self.cancel_build(self.osbs(scratch)).await {
-                if let TaskError::ClusterAway(failure) = error {
-                    self.wait_for_cluster(failure, &mut told).await;
+                if let TaskError::ClusterAway(failure) = &error
+                    && !self.shutdown.is_cancelled()
+                {
+                    self.wait_for_cluster(failure.clone(), &mut told).await;
                     continue;
                 }
                 let problem = format!("its build cannot be cancelled: {error}");
