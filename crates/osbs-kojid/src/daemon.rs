@@ -7,8 +7,9 @@ use crate::AllowedScms;
 use crate::happening::Happening;
 use crate::task::{Observer, Surroundings, TaskRun};
 use osbs_client::Osbs;
+use osbs_cluster::BuildFilter;
 use osbs_koji::{FaultCode, Koji, KojiError, Struct, Task, TaskState, Value, calls};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -63,6 +64,8 @@ struct Loop<'a> {
     shutdown: CancellationToken,
     /// Why the cluster did not count its builds, as it was told.
     told: Option<String>,
+    /// Builds from before our start whose tasks are not ours any more have been looked for.
+    looked_back: bool,
 }
 
 impl Kojid {
@@ -92,6 +95,7 @@ impl Kojid {
             running: JoinSet::new(),
             shutdown,
             told: None,
+            looked_back: false,
         };
         let result = state.go(cancel).await;
         state.shutdown.cancel();
@@ -158,7 +162,11 @@ impl Loop<'_> {
         }
         let host = koji.call(calls::host::get_host()).await?;
         let slots = self.kojid.slots();
-        let free = slots.saturating_sub(self.used_slots().await.unwrap_or(slots));
+        let used = self.used_slots().await;
+        if used.is_some() && !self.looked_back {
+            self.looked_back = self.look_back(host.id).await?;
+        }
+        let free = slots.saturating_sub(used.unwrap_or(slots));
         let ready = host.enabled && free > 0;
         let methods: Vec<Value> = METHODS.map(Value::from).to_vec();
         let mut data = Struct::new();
@@ -183,6 +191,34 @@ impl Loop<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tasks that were cancelled while nobody was here to see it: their builds go on for nobody. False: a cluster did not
+    /// say which builds it has.
+    async fn look_back(&mut self, host: i64) -> Result<bool, KojiError> {
+        let filter = BuildFilter { unfinished: true, ..BuildFilter::default() };
+        let mut ids = BTreeSet::new();
+        for osbs in [&self.kojid.osbs, &self.kojid.scratch_osbs] {
+            let Ok(Ok(builds)) = tokio::time::timeout(COUNT, osbs.list_builds_by(&filter)).await else {
+                return Ok(false);
+            };
+            let builds = builds.iter().filter(|build| build.parent.is_none());
+            ids.extend(builds.filter_map(|build| build.labels.get("koji-task-id")?.parse::<i64>().ok()));
+        }
+        for id in ids {
+            if !self.jobs.contains_key(&id)
+                && let Some(info) = self.koji.call(calls::get_task_info(id, true)).await?
+                // Another hub's task may have the same number, and another builder sees to its own.
+                && (info.state, info.host_id) == (TaskState::Canceled, Some(host))
+                && METHODS.contains(&info.method.as_str())
+            {
+                self.start(info, 0.0, true).await?;
+                if let Some(job) = self.jobs.get(&id) {
+                    job.taken_away.cancel();
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Slots of the cluster that builds use, whoever asked for them, or that tasks of ours are about to; `None`: it does not

@@ -174,6 +174,31 @@ fn cancelling_goes_both_ways() {
     wait_for("nothing runs", 60, || world::leftovers(&world).iter().all(|left| left.contains("kojid")));
 }
 
+/// Cancelled at the hub while no builder runs: the next one cancels what goes on for nobody.
+#[test]
+fn a_task_that_is_cancelled_while_the_builder_is_down_loses_its_build() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let hub = TestHub::start(world.folder.path(), &["web-container", "other-container"]);
+    let builder = Builder::start(&world, &hub);
+    let user = hub.log_in(USER);
+    let ask = |(name, lines)| hub.build_container(&user, &source(&world, name, lines), &options());
+    let tasks = [("web", "RUN sleep 300"), ("other", "RUN sleep 15")].map(ask);
+    let running = |task: i64| builds_of(&world, task).first().is_some_and(|build| world.status(build) == "Running");
+    wait_for("both builds run", 120, || tasks.iter().all(|task| running(*task)));
+    builder.kill();
+    hub.call(&user, calls::cancel_task(tasks[0]));
+    assert!(running(tasks[0]), "nobody has seen it yet");
+    let _builder = Builder::start(&world, &hub);
+    let [build] = &builds_of(&world, tasks[0])[..] else { panic!("{:?}", builds_of(&world, tasks[0])) };
+    wait_for("its build is cancelled", 60, || world.status(build) == "Cancelled");
+    assert_eq!(hub.task(tasks[0]).state, TaskState::Canceled);
+    assert_eq!(hub.wait_for(tasks[1], 60).state, TaskState::Closed, "the other is left alone\n{}", log(&world));
+    wait_for("nothing runs", 60, || world::leftovers(&world).iter().all(|left| left.contains("kojid")));
+}
+
 /// Killed at ten moments of a build's life, and started again: each task ends well, with one build and a whole log.
 #[test]
 fn a_killed_builder_loses_no_task_and_does_none_twice() {
