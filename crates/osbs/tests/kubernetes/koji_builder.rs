@@ -5,7 +5,7 @@ use crate::audit::audit;
 use crate::kubernetes_site::{KubernetesSite, ORCHESTRATOR, WORKERS, local_clusters};
 use crate::world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
 use crate::world::{self, Done, wait_for};
-use crate::{check_stopped, root, wait_said};
+use crate::{check_stopped, kill_pod, root, wait_said};
 use osbs_koji::{Arguments, BuildState, MethodCall, TaskState, calls};
 use serde_json::{Value, json};
 use std::fs;
@@ -256,12 +256,7 @@ impl Koji<'_> {
         let name = self.build_of(task);
         wait_said(self.site, &name, "it sleeps now");
         assert!(self.is_in_koji(nvr, BuildState::Building), "it is reserved");
-        let runner = format!("run-pod\0{name}\0");
-        let mut processes = fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
-        let is_it = |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| line.ends_with(runner.as_bytes()));
-        let found = processes.find(is_it).expect("the first process of the pod");
-        let pid = found.file_name().expect("a number").to_string_lossy().into_owned();
-        crate::run("kill", &["-9", &pid]);
+        kill_pod(&name);
         assert_eq!(self.hub.wait_for(task, 90).state, TaskState::Failed, "{}", self.log());
         // Its worker build would end by itself twelve minutes later.
         for namespace in WORKERS {

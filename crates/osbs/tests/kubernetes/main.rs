@@ -27,6 +27,7 @@ mod world;
 use kubernetes::can_run_kubernetes;
 use kubernetes_site::{KubernetesSite, ORCHESTRATOR, WORKERS};
 use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ fn builds_on_kubernetes() {
             worker_clusters::the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own,
         ),
         ("a_worker_cluster_that_never_comes_back", worker_clusters::a_worker_cluster_that_never_comes_back),
+        ("a_worker_build_that_nobody_wants_ends", worker_clusters::a_worker_build_that_nobody_wants_ends),
         ("a_node_is_drained", drain::a_node_is_drained),
         ("tokens_expire_and_are_rotated", reach::tokens_expire_and_are_rotated),
         ("what_keeps_a_client_away_is_told", reach::what_keeps_a_client_away_is_told),
@@ -141,6 +143,17 @@ fn newest(site: &KubernetesSite, prefix: &str) -> String {
         !name.is_empty()
     });
     name
+}
+
+/// kill -9 to the first process of a build's pod.
+#[track_caller]
+fn kill_pod(name: &str) {
+    let runner = format!("run-pod\0{name}\0");
+    let mut processes = fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| line.ends_with(runner.as_bytes()));
+    let found = processes.find(is_it).expect("the first process of the pod");
+    let pid = found.file_name().expect("a number").to_string_lossy().into_owned();
+    run("kill", &["-9", &pid]);
 }
 
 /// Nothing of a build runs any more.

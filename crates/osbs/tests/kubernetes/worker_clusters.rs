@@ -1,8 +1,8 @@
 //! Two worker clusters: which gets a build, and what becomes of it when one of them is away.
 
 use crate::kubernetes_site::{KubernetesSite, WORKERS};
-use crate::world::done;
-use crate::{check_stopped, newest, wait_said};
+use crate::world::{done, wait_for};
+use crate::{check_stopped, kill_pod, newest, wait_said};
 use std::time::Instant;
 
 pub fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own(site: &KubernetesSite) {
@@ -85,4 +85,31 @@ pub fn a_worker_cluster_that_never_comes_back(site: &KubernetesSite) {
     drop(stays.0.wait_with_output());
     site.server.component("apiserver2", "start");
     site.configure(2);
+}
+
+/// By hand, `OSBS_TEST_UNWANTED=1`, for it takes a quarter of an hour: its orchestrator was killed and cannot cancel it, and
+/// nobody else reaches its cluster.
+pub fn a_worker_build_that_nobody_wants_ends(site: &KubernetesSite) {
+    if std::env::var_os("OSBS_TEST_UNWANTED").is_none() {
+        return;
+    }
+    site.repository("alone", "RUN echo it works now && sleep 1500");
+    let build = site.start_build("alone", &["--platforms", "x86_64"]);
+    let name = newest(site, "alone-main-");
+    wait_said(site, &name, "it works now");
+    kill_pod(&name);
+    let begun = Instant::now();
+    let told = done(build.wait_with_output().expect("osbs ends"));
+    println!("{name}: {} after {:.1} s\n{}", told.code, begun.elapsed().as_secs_f64(), told.err);
+    assert_ne!(told.code, 0);
+    let worker = format!("{name}-x86-64");
+    let runs = |namespace: &&str| {
+        let pods = site.objects(namespace, "pods");
+        pods.iter()
+            .any(|pod| pod["metadata"]["labels"]["job-name"] == worker.as_str() && pod["status"]["phase"] == "Running")
+    };
+    assert!(WORKERS.iter().any(runs), "it goes on for nobody");
+    wait_for("it ends", 900, || !WORKERS.iter().any(runs));
+    println!("{worker} ended {:.1} s after its orchestrator", begun.elapsed().as_secs_f64());
+    check_stopped(site, &name);
 }
