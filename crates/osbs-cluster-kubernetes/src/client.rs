@@ -251,4 +251,15 @@ mod tests {
         check(vec![(400, "BadRequest")], ErrorKind::Remote, 1, "could not list configmaps").await;
         check(vec![(429, ""), (500, ""), (403, "")], ErrorKind::Policy, 3, "list configmaps").await;
     }
+    /// A pod goes on asking whether its build is cancelled, without haste.
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_watch_is_asked_for_again() {
+        let (cluster, count) = answering(vec![(403, "Forbidden")]);
+        let name = "web-1".parse().expect("a name");
+        let minutes = 10;
+        let watched = cluster.cancel_requested(name);
+        tokio::time::timeout(Duration::from_mins(minutes), watched).await.expect_err("nobody cancels it");
+        let (asked, minutes) = (count.load(Ordering::SeqCst), usize::try_from(minutes).expect("few"));
+        assert!(asked > minutes && asked < 4 * minutes, "{asked} times in {minutes} minutes");
+    }
 }

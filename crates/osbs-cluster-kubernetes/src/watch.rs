@@ -10,6 +10,7 @@ use crate::turns::{self, SELECTOR};
 use crate::wanted::Wanted;
 use futures_util::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use osbs_cluster::ClusterError;
 use osbs_types::BuildName;
@@ -25,6 +26,23 @@ pub(crate) const LOOK_AROUND: Duration = Duration::from_secs(30);
 const REFUSALS: u32 = 4;
 /// The watch leaves others this long, at least and at most, to make the pass that it would make.
 const LEAVE_TO_OTHERS: (f64, f64) = (2.0, 6.0);
+
+/// Pauses after errors: kube's own, from 0.8 to 30 s, and from the beginning after two minutes without any. Its stream would
+/// begin them anew before every list that it tries, so that a server that refuses to list would be asked each second.
+#[derive(Default)]
+struct Attempts(watcher::DefaultBackoff);
+
+impl Iterator for Attempts {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Attempts {
+    fn reset(&mut self) {}
+}
 
 /// What is known of the namespace's unfinished builds.
 #[derive(Default)]
@@ -187,11 +205,11 @@ impl Changes {
 }
 
 impl KubernetesCluster {
-    /// Returns when somebody asks to cancel that build, or nobody wants it any more; never, if the account may not watch. A
-    /// watch of its own, on this one Job: a runner has no memory for the whole queue.
+    /// Returns when somebody asks to cancel that build, or nobody wants it any more; never, as long as the account may not
+    /// watch, which is asked twice a minute. A watch of its own, on this one Job: a runner has no memory for the whole queue.
     pub(crate) async fn cancel_requested(self, name: BuildName) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = watcher(self.api::<Job>(), config).default_backoff().boxed();
+        let mut events = watcher(self.api::<Job>(), config).backoff(Attempts::default()).boxed();
         let mut wanted = Wanted::default();
         loop {
             let event = tokio::select! {
@@ -203,18 +221,14 @@ impl KubernetesCluster {
                     continue;
                 }
             };
-            match event {
-                Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) => {
-                    wanted.see(&job);
-                    if facts(&job).is_ok_and(|facts| facts.build.cancel_requested) {
-                        return;
-                    }
+            // After a refusal it asks again: a server that has just started refuses everybody for a moment.
+            if let Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) = event {
+                wanted.see(&job);
+                if facts(&job).is_ok_and(|facts| facts.build.cancel_requested) {
+                    return;
                 }
-                Err(error) if refusal(&error).is_some_and(|(code, _)| code == 403) => break,
-                _ => {}
             }
         }
-        std::future::pending::<()>().await;
     }
 
     /// Changes of one build's Job from now on.
@@ -249,7 +263,7 @@ impl KubernetesCluster {
 
     async fn watch(self, watching: Weak<Watching>) {
         let config = watcher::Config::default().labels(SELECTOR);
-        let mut events = watcher(self.api::<Job>(), config).default_backoff().boxed();
+        let mut events = watcher(self.api::<Job>(), config).backoff(Attempts::default()).boxed();
         while let Some(event) = events.next().await {
             let Some(watching) = watching.upgrade() else { return };
             watching.apply(event);

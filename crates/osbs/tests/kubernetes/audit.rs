@@ -6,12 +6,27 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// Requests of service accounts: who, verb, resource, code.
-pub fn audit(site: &KubernetesSite) -> Vec<(String, String, String, u64)> {
+/// A moment in the audit logs: how long each was.
+pub type Moment = BTreeMap<String, usize>;
+
+fn logs(site: &KubernetesSite) -> BTreeMap<String, String> {
+    let files = site.server.ready["audit_logs"].as_array().expect("a list").iter();
+    let files = files.map(|file| file.as_str().expect("a path").to_owned());
+    files.map(|file| (file.clone(), fs::read_to_string(file).unwrap_or_default())).collect()
+}
+
+/// Now.
+pub fn now(site: &KubernetesSite) -> Moment {
+    // A line that is being written is of later.
+    logs(site).into_iter().map(|(file, text)| (file, text.rfind('\n').map_or(0, |end| end + 1))).collect()
+}
+
+/// Requests of service accounts since then: who, verb, resource, code.
+pub fn audit(site: &KubernetesSite, since: &Moment) -> Vec<(String, String, String, u64)> {
     let mut found = Vec::new();
-    for file in site.server.ready["audit_logs"].as_array().expect("a list") {
-        let text = fs::read_to_string(file.as_str().expect("a path")).unwrap_or_default();
-        for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for (file, text) in logs(site) {
+        let begin = since.get(&file).copied().unwrap_or_default();
+        for event in text[begin..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let user = event["user"]["username"].as_str().unwrap_or_default();
             let Some(account) = user.strip_prefix("system:serviceaccount:").and_then(|it| it.split(':').nth(1)) else {
                 continue;
@@ -37,9 +52,9 @@ pub fn audit(site: &KubernetesSite) -> Vec<(String, String, String, u64)> {
 
 /// Of what is granted all is used, and nothing else was wanted: by a build, or where the text says by what.
 #[track_caller]
-pub fn check_audit(site: &KubernetesSite, before: usize) {
-    let requests = audit(site);
-    let of_build = requests.len() - before;
+pub fn check_audit(site: &KubernetesSite, before: &Moment) {
+    let requests = audit(site, &Moment::new());
+    let of_build = audit(site, before).len();
     println!("{of_build} requests to the API for a build of two platforms, all of its accounts together");
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (account, verb, resource, code) in &requests {

@@ -1,6 +1,6 @@
 //! A build for two platforms: every object of it, and that its images are those of this machine.
 
-use crate::audit::{audit, check_audit};
+use crate::audit::{check_audit, now};
 use crate::images::{check_same_images, images};
 use crate::kubernetes_site::{KubernetesSite, ORCHESTRATOR, WORKERS};
 use crate::memory::MemoryWatch;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 pub fn a_build_for_two_platforms(site: &KubernetesSite) {
     check_nothing_lacks(site);
-    let before = audit(site).len();
+    let before = now(site);
     let watch = MemoryWatch::start(site, "osbs/type=orchestrator");
     let begun = Instant::now();
     let done = site.build("hello", &[]);
@@ -28,7 +28,7 @@ pub fn a_build_for_two_platforms(site: &KubernetesSite) {
     check_objects(site, &name);
     check_pods(site, &name);
     check_commands(site, &name, &done.out);
-    check_audit(site, before);
+    check_audit(site, &before);
     let there = images(site);
     local_build(site, "hello");
     check_same_images(site, &images(site), &there);
