@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use world::distribution::packages_with_dnf;
-use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER, while_away};
+use world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER, is_not_for_a_real_hub, koji_source, while_away};
 use world::hub_proxy::{self, Fate};
 use world::inspect::{Process, kill_9, worker_of};
 use world::{Done, World, can_run, check_nothing_left, wait_for};
@@ -458,7 +458,7 @@ fn upload_folders(hub: &TestHub) -> BTreeSet<String> {
 /// A build that is killed when everything is uploaded leaves no upload folder, nor its reservation.
 #[test]
 fn uploads_of_a_killed_build_are_removed() {
-    if !can_run() {
+    if !can_run() || is_not_for_a_real_hub("a real hub removes no uploads") {
         return;
     }
     let world = World::new();
@@ -511,7 +511,9 @@ fn imports_that_go_wrong() {
         let done = build(&world, &url);
         assert_eq!(done.code, 3, "{}\n{}", done.out, done.err);
         assert!(done.err.contains(part) && done.err.contains("grant-cg-access"), "{}", done.err);
-        assert_eq!(upload_folders(&hub), imported, "what was refused leaves no uploads");
+        if koji_source().is_none() {
+            assert_eq!(upload_folders(&hub), imported, "what was refused leaves no uploads");
+        }
     }
     let tags = world.tags("test/refused");
     assert!(!tags.iter().any(|tag| tag == "latest" || tag == "1"), "no name has moved: {tags:?}");
@@ -555,7 +557,7 @@ fn scratch_and_isolated_builds() {
 /// `KRB5_CONFIG` tells of.
 #[test]
 fn a_build_logs_in_with_kerberos() {
-    if !can_run() {
+    if !can_run() || is_not_for_a_real_hub("the web server before a real hub checks tickets") {
         return;
     }
     let world = World::new();

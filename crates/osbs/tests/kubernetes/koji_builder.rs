@@ -1,9 +1,9 @@
 //! `osbs kojid` before a Kubernetes: tasks of a hub become Jobs, their logs and results come back, and nothing is lost or
 //! done twice whoever is killed, whatever is deleted, whichever server is away. The builds inside end in the same hub.
 
-use crate::audit::audit;
+use crate::audit;
 use crate::kubernetes_site::{KubernetesSite, ORCHESTRATOR, WORKERS, local_clusters};
-use crate::world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER};
+use crate::world::hub::{HOST, IMPORTER, PASSWORD, TARGET, TestHub, USER, is_not_for_a_real_hub};
 use crate::world::{self, Done, wait_for};
 use crate::{check_stopped, kill_pod, root, wait_said};
 use osbs_koji::{Arguments, BuildState, MethodCall, TaskState, calls};
@@ -24,7 +24,10 @@ const SLOTS: &str = "max_concurrent_builds = 2\n";
 const LOG: &str = "kojid.log";
 
 pub fn a_koji_builder_on_kubernetes(site: &KubernetesSite) {
-    let before = audit(site).len();
+    if is_not_for_a_real_hub("a real hub would have its builders make the file system of the site's base image") {
+        return;
+    }
+    let before = audit::now(site);
     let koji = Koji::start(site);
     let check = |what: &str, check: fn(&Koji<'_>)| {
         let begun = Instant::now();
@@ -38,7 +41,7 @@ pub fn a_koji_builder_on_kubernetes(site: &KubernetesSite) {
         tasks_are_taken_by_free_slots_and_end_with_their_jobs,
     );
     check("a killed pod leaves no reservation in Koji", a_killed_pod_leaves_no_reservation);
-    for (account, verb, resource, code) in &audit(site)[before..] {
+    for (account, verb, resource, code) in &audit::audit(site, &before) {
         assert_ne!(*code, 403, "{account} wanted to {verb} {resource}");
     }
     println!("{}", koji.log());

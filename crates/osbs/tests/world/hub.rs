@@ -3,6 +3,8 @@
 use osbs_hub::{Hub, HubConfig};
 use osbs_koji::{Koji, KojiError, Login, MethodCall, Server, Settings, Struct, Task, Value, calls};
 use osbs_types::Secret;
+use std::ffi::OsStr;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The host that container builds are given to, and its password.
 pub const HOST: &str = "builder01.example.com";
+/// A host of Koji's own builder, where there is one.
+const STOCK_HOST: &str = "builder02.example.com";
 /// Who asks for builds.
 pub const USER: &str = "mwells";
 /// Who imports.
@@ -21,6 +25,8 @@ pub const IMPORTER: &str = "reactor";
 /// The password of them all.
 pub const PASSWORD: &str = "a password of tests";
 pub const TARGET: &str = "f43-candidate";
+/// Starts a real hub.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/koji-hub.sh");
 
 /// A hub, and a client that is its administrator.
 pub struct TestHub {
@@ -32,14 +38,39 @@ pub struct TestHub {
     /// After so long a session must be renewed.
     pub session_renewal: Duration,
     running: Option<Running>,
-    /// It is the program `osbs hub`, and not a thread here.
-    program: bool,
+    kind: Kind,
+    /// Koji's own, beside Koji's own hub.
+    stock_builder: Option<Child>,
+}
+
+/// What the hub is.
+enum Kind {
+    /// Ours, in a thread here.
+    Thread,
+    /// The program `osbs hub`.
+    Program,
+    /// Koji's own, out of this folder with its source.
+    Real(PathBuf),
 }
 
 /// What serves.
 enum Running {
     Thread(CancellationToken, JoinHandle<()>),
     Program(Child),
+}
+
+/// `OSBS_TEST_KOJI_SOURCE`: a folder with Koji's source, whose hub is used instead of ours.
+pub fn koji_source() -> Option<PathBuf> {
+    std::env::var_os("OSBS_TEST_KOJI_SOURCE").map(PathBuf::from)
+}
+
+/// Whether the hub is Koji's own, and a test therefore cannot be done; says `why`.
+pub fn is_not_for_a_real_hub(why: &str) -> bool {
+    let is_real = koji_source().is_some();
+    if is_real {
+        println!("skipped: {why}");
+    }
+    is_real
 }
 
 /// `OSBS_TEST_HUB_AWAY`: seconds that a hub which goes away is away for (default: no longer than it takes to see it).
@@ -51,7 +82,7 @@ pub fn while_away() {
 impl TestHub {
     /// A hub with users, tags, a target and a host; `packages` may be built for it.
     pub fn start(folder: &Path, packages: &[&str]) -> Self {
-        Self::start_as(folder, packages, "127.0.0.1", false)
+        Self::start_as(folder, packages, "127.0.0.1", Kind::Thread)
     }
 
     /// The same, served by `osbs hub serve`.
@@ -61,10 +92,10 @@ impl TestHub {
 
     /// The same, at that address of this machine.
     pub fn start_program_at(address: &str, folder: &Path, packages: &[&str]) -> Self {
-        Self::start_as(folder, packages, address, true)
+        Self::start_as(folder, packages, address, Kind::Program)
     }
 
-    fn start_as(folder: &Path, packages: &[&str], address: &str, program: bool) -> Self {
+    fn start_as(folder: &Path, packages: &[&str], address: &str, kind: Kind) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let port = super::free_port();
         let mut hub = Self {
@@ -74,18 +105,46 @@ impl TestHub {
             runtime: runtime.expect("a runtime"),
             session_renewal: Duration::from_hours(24),
             running: None,
-            program,
+            kind: koji_source().map_or(kind, Kind::Real),
+            stock_builder: None,
         };
-        let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
-        opened.set_user("kojiadmin", Some(PASSWORD), &["admin"]).expect("an administrator");
-        drop(opened);
+        if let Kind::Real(source) = &hub.kind {
+            real_hub(&["create".as_ref(), source.as_ref(), hub.topdir.as_ref(), cache().as_ref()], "");
+        }
+        hub.set_user("kojiadmin", &["admin"]);
         hub.resume();
         hub.set_up(packages);
-        let opened = Hub::open(HubConfig::new(&hub.topdir)).expect("the hub opens");
         for user in [HOST, USER, IMPORTER] {
-            opened.set_user(user, Some(PASSWORD), &[]).expect("a password");
+            hub.set_user(user, &[]);
         }
+        hub.start_stock_builder();
         hub
+    }
+
+    /// A real hub leaves more to builders than ours does: tags.
+    fn start_stock_builder(&mut self) {
+        let Kind::Real(source) = &self.kind else { return };
+        let admin = self.log_in("kojiadmin");
+        self.call(&admin, calls::add_host(STOCK_HOST, &["x86_64"]));
+        self.set_user(STOCK_HOST, &[]);
+        let address = format!("{}:{}", self.address, self.port);
+        let mut command = Command::new(SCRIPT);
+        command.arg("builder").args([source, &self.topdir, &cache()]).args([&address, STOCK_HOST]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("bash starts");
+        child.stdin.take().expect("a pipe").write_all(PASSWORD.as_bytes()).expect("it reads");
+        self.stock_builder = Some(child);
+    }
+
+    /// The user with the password of all, by way of the hub's data.
+    fn set_user(&self, name: &str, permissions: &[&str]) {
+        if let Kind::Real(_) = self.kind {
+            let args: [&OsStr; 3] = ["password".as_ref(), self.topdir.as_ref(), name.as_ref()];
+            let permissions = permissions.iter().map(OsStr::new);
+            real_hub(&args.into_iter().chain(permissions).collect::<Vec<_>>(), PASSWORD);
+        } else {
+            let opened = Hub::open(HubConfig::new(&self.topdir)).expect("the hub opens");
+            opened.set_user(name, Some(PASSWORD), permissions).expect("a password");
+        }
     }
 
     /// A further host, in this channel; its user has the password of all.
@@ -93,8 +152,7 @@ impl TestHub {
         let admin = self.log_in("kojiadmin");
         self.call(&admin, calls::add_host(name, arches));
         self.call(&admin, calls::add_host_to_channel(name, channel));
-        let opened = Hub::open(HubConfig::new(&self.topdir)).expect("the hub opens");
-        opened.set_user(name, Some(PASSWORD), &[]).expect("a password");
+        self.set_user(name, &[]);
     }
 
     fn set_up(&self, packages: &[&str]) {
@@ -120,17 +178,23 @@ impl TestHub {
 
     /// Serves again, on the same port.
     pub fn resume(&mut self) {
-        self.running = Some(if self.program { self.serve_by_program() } else { self.serve_here() });
+        self.running = Some(match &self.kind {
+            Kind::Thread => self.serve_here(),
+            Kind::Program => {
+                let mut command = Command::new(super::OSBS);
+                self.serve_by(command.args(["hub", "--dir"]).arg(&self.topdir).args(["serve", "--listen"]))
+            }
+            Kind::Real(source) => {
+                let mut command = Command::new(SCRIPT);
+                self.serve_by(command.arg("serve").args([source, &self.topdir, &cache()]))
+            }
+        });
     }
 
-    fn serve_by_program(&self) -> Running {
-        let mut command = Command::new(super::OSBS);
+    /// By this program, whose last argument is to be the address.
+    fn serve_by(&self, command: &mut Command) -> Running {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.topdir);
-        command.args(["hub", "--dir"]).arg(&self.topdir).args([
-            "serve",
-            "--listen",
-            &format!("{}:{}", self.address, self.port),
-        ]);
+        command.arg(format!("{}:{}", self.address, self.port));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("osbs starts");
         super::wait_for("the hub listens", 60, || TcpStream::connect((self.address.as_str(), self.port)).is_ok());
@@ -168,6 +232,9 @@ impl TestHub {
             Some(Running::Program(mut child)) => {
                 let _ = child.kill();
                 let _ = child.wait();
+                super::wait_for("nobody listens", 60, || {
+                    TcpStream::connect((self.address.as_str(), self.port)).is_err()
+                });
             }
             None => {}
         }
@@ -225,8 +292,29 @@ impl TestHub {
     }
 }
 
+/// Makes and changes a real hub.
+#[track_caller]
+fn real_hub(args: &[&OsStr], input: &str) {
+    let mut child = Command::new(SCRIPT).args(args).stdin(Stdio::piped()).spawn().expect("bash starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it ends").success(), "{args:?}");
+}
+
+/// Where its programs are kept.
+fn cache() -> PathBuf {
+    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache");
+    std::env::var_os("OSBS_TEST_CACHE").map_or_else(here, PathBuf::from)
+}
+
 impl Drop for TestHub {
     fn drop(&mut self) {
+        if let Some(builder) = &mut self.stock_builder {
+            let _ = builder.kill();
+            let _ = builder.wait();
+        }
         self.pause();
+        if let Kind::Real(_) = self.kind {
+            real_hub(&["stop".as_ref(), self.topdir.as_ref()], "");
+        }
     }
 }
