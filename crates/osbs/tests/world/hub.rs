@@ -1,7 +1,7 @@
 //! A Koji hub, in this process or as the program: its data in the world's folder, on a free loopback port, with what container builds need.
 
 use osbs_hub::{Hub, HubConfig};
-use osbs_koji::{Koji, KojiError, Login, MethodCall, Server, Settings, Struct, Task, Value, calls};
+use osbs_koji::{Arguments, Koji, KojiError, Login, MethodCall, Server, Settings, Struct, Task, Value, calls};
 use osbs_types::Secret;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -133,6 +133,11 @@ impl TestHub {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("bash starts");
         child.stdin.take().expect("a pipe").write_all(PASSWORD.as_bytes()).expect("it reads");
         self.stock_builder = Some(child);
+        let ready = || {
+            let hosts = MethodCall::raw("listHosts", Arguments::none().named("ready", true));
+            self.call(&admin, hosts).as_array().is_some_and(|hosts| !hosts.is_empty())
+        };
+        super::wait_for("Koji's own builder is ready", 60, ready);
     }
 
     /// The user with the password of all, by way of the hub's data.
