@@ -33,7 +33,8 @@ mkdir -p "$folder"
 folder=$(realpath "$folder")
 hub=$folder/hub
 database=$hub/database
-[ -z "$source" ] || [ -e "$source/schemas/schema.sql" ] || stop_with "no source of Koji in $source"
+[ -z "$source" ] || [ -e "$source/schemas/schema.sql" ] || stop_with "no source of Koji in $source" \
+  'SOURCE is a clone of its repository: schemas/schema.sql is in it'
 
 postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
 [ -n "$postgres" ] || stop_with 'PostgreSQL is missing' 'run: apt-get install --no-install-recommends postgresql'
@@ -69,6 +70,8 @@ create() {
   mkdir -p "$database" "$folder/work" "$folder/packages" "$folder/repos" "$socket"
   chmod 755 "$hub"
   [ "$(id -u)" != 0 ] || chown postgres: "$database" "$socket"
+  # Who reaches the socket is let in.
+  chmod 700 "$socket"
   as_postgres "$postgres/initdb" -D "$database/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 >"$hub/initdb.log"
   as_postgres "$postgres/pg_ctl" -D "$database/data" -s -w -t 120 -l "$database/log" -o \
     "-c listen_addresses='' -c unix_socket_directories='$socket' -c fsync=off -c full_page_writes=off -c synchronous_commit=off" start
@@ -112,8 +115,8 @@ P
 serve() { # serve ADDRESS
   export HOME=$hub TOPDIR=$folder PYTHONPATH=$source:$hub PYTHONDONTWRITEBYTECODE=1
   # A connection on which nothing is asked yet holds up nobody, as under Apache.
-  exec "$cache/koji-hub/venv/bin/gunicorn" --bind "$1" --worker-class gthread --workers 4 --threads 2 --timeout 300 --log-file "$hub/log" --capture-output \
-    served:application
+  exec "$cache/koji-hub/venv/bin/gunicorn" --bind "$1" --worker-class gthread --workers 4 --threads 2 --timeout 300 \
+    --log-file "$hub/log" --capture-output served:application
 }
 
 builder() { # builder ADDRESS USER
@@ -121,7 +124,7 @@ builder() { # builder ADDRESS USER
   password=$(cat)
   "$cache/koji-hub/venv/bin/python" -c 'import librepo, dnf' 2>/dev/null ||
     stop_with 'Debian has modules that it needs' 'run: apt-get install --no-install-recommends python3-dnf python3-librepo'
-  # It looks there for build roots of its own.
+  # It looks there for build roots of its own: the one thing outside FOLDER and CACHE that stays.
   mkdir -p "$hub/builder/mock" /etc/mock/koji
   (umask 077 && cat >"$hub/builder/kojid.conf") <<C
 [kojid]

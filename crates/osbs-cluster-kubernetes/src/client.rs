@@ -251,6 +251,7 @@ mod tests {
         check(vec![(400, "BadRequest")], ErrorKind::Remote, 1, "could not list configmaps").await;
         check(vec![(429, ""), (500, ""), (403, "")], ErrorKind::Policy, 3, "list configmaps").await;
     }
+
     /// A pod goes on asking whether its build is cancelled, without haste.
     #[tokio::test(start_paused = true)]
     async fn a_refused_watch_is_asked_for_again() {

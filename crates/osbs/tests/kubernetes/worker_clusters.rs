@@ -50,9 +50,18 @@ pub fn the_load_decides_and_a_cluster_that_is_away_keeps_only_its_own(site: &Kub
     check_stopped(site, &second.1);
 }
 
+/// Whether a check that takes a quarter of an hour is to be done; says so if it is not.
+fn is_asked_for(variable: &str) -> bool {
+    let asked = std::env::var_os(variable).is_some();
+    if !asked {
+        println!("skipped: it takes a quarter of an hour; {variable}=1 asks for it");
+    }
+    asked
+}
+
 /// By hand, `OSBS_TEST_CLUSTER_AWAY=1`, for it takes a quarter of an hour: it is given up with a word on what it does not answer.
 pub fn a_worker_cluster_that_never_comes_back(site: &KubernetesSite) {
-    if std::env::var_os("OSBS_TEST_CLUSTER_AWAY").is_none() {
+    if !is_asked_for("OSBS_TEST_CLUSTER_AWAY") {
         return;
     }
     // The one whose server stays.
@@ -90,7 +99,7 @@ pub fn a_worker_cluster_that_never_comes_back(site: &KubernetesSite) {
 /// By hand, `OSBS_TEST_UNWANTED=1`, for it takes a quarter of an hour: its orchestrator was killed and cannot cancel it, and
 /// nobody else reaches its cluster.
 pub fn a_worker_build_that_nobody_wants_ends(site: &KubernetesSite) {
-    if std::env::var_os("OSBS_TEST_UNWANTED").is_none() {
+    if !is_asked_for("OSBS_TEST_UNWANTED") {
         return;
     }
     site.repository("alone", "RUN echo it works now && sleep 1500");
